@@ -1,0 +1,141 @@
+package session
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Tape is the recording of one session. Its methods are called by the session
+// alone, one at a time, except Health, which anyone may call at any time.
+type Tape interface {
+	// Append puts the event on the tape. When it returns nil the event has
+	// left this process (it survives a SIGKILL); it keeps nothing of the
+	// event's Bytes. An error is final: the session ends with NoRecorder.
+	Append(Event) error
+	// Health says how far behind the store is.
+	Health() Health
+	// Seal writes what is left, closes the tape and returns once the end is
+	// on local disk; the last upload and the manifest follow by themselves,
+	// now or after a restart.
+	Seal(Summary) error
+}
+
+// Health is the state of a tape.
+type Health struct {
+	Stored time.Duration // the tape is in the store up to this point of the session
+	Lag    time.Duration // age of the oldest event that is not
+	Bytes  int64         // of those events, before compression
+	Err    error         // not nil: the tape can not be relied on and the gate is shut, in words for people
+}
+
+// Gateway is the database side of a session.
+type Gateway interface {
+	// Kill cancels what runs, terminates every backend of the session, closes
+	// the sockets and returns once the database confirms that the backends
+	// are gone. It gives up when ctx ends and says so. Calling it with no
+	// backend left, or twice, is fine.
+	Kill(ctx context.Context) error
+}
+
+// Shell is psql in its cage.
+type Shell interface {
+	// Read returns what psql prints; io.EOF when it is gone.
+	io.Reader
+	// Errors is psql's standard error; nil on a terminal, where there is only one stream.
+	Errors() io.Reader
+	// Write gives psql bytes as far as it takes them at once: it never waits,
+	// and n < len(p) with a nil error means that psql is not reading now.
+	Write(p []byte) (n int, err error)
+	// Writable waits until Write would take something, or psql is gone.
+	Writable() error
+	// CloseInput ends psql's standard input (without a terminal).
+	CloseInput() error
+	// Secret reports whether psql is reading a password (canonical mode, no echo).
+	Secret() bool
+	Resize(Size) error
+	// Kill ends psql at once and for certain. Calling it twice is fine.
+	Kill()
+	// Wait returns psql's exit status once it is gone; 128+n for signal n.
+	Wait() int
+}
+
+// Opener starts the parts behind the gate. It is called once, the first time
+// the gate opens.
+type Opener interface {
+	// Open starts the gateway and psql. The door is where the gateway asks
+	// for every message. An error is a Cause or is wrapped into NoShell. When
+	// it fails it leaves nothing behind.
+	Open(ctx context.Context, door Door, want Request) (Gateway, Shell, error)
+}
+
+// Door is what the gateway asks. The session is one.
+type Door interface {
+	// Pass waits until the gate is open, puts the event on the tape and
+	// returns nil: the message may go to the database now. Any error means it
+	// must not go, ever; the session is ending. The event's At is filled in.
+	// A nil event asks the gate for a message that is not on the tape by itself
+	// (Bind, Describe, Sync, a COPY chunk).
+	Pass(ctx context.Context, e *Event) error
+	// Note puts something that already happened on the tape (Result, Alarm).
+	// The gate is not asked. An error means nothing more may be shown.
+	Note(e Event) error
+	// Wants gives the person and session for application_name and the server's log.
+	Request() Request
+}
+
+// Terminal is the engineer's end: an SSH channel, in the bastion. Out and Err
+// may block for as long as the engineer's terminal does.
+type Terminal struct {
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer   // psql's standard error and twokey's notices when there is no terminal; the same as Out on a terminal
+	Resize <-chan Size // nil without a terminal
+	// Hangup closes the channel, so that In, Out and Err return.
+	Hangup func()
+}
+
+// Request is what an engineer asks for, after authentication and routing.
+type Request struct {
+	ID       string // ULID
+	Code     string // five Crockford letters, unique among live sessions
+	Engineer Identity
+	Target   Target
+	Mode     Mode
+	Reason   string
+	Args     []string // psql arguments; nil with a terminal
+	Size     Size     // zero without a terminal
+	Term     string   // TERM, checked against [A-Za-z0-9._+-]
+	Env      []string // LANG and LC_*, checked
+	Started  time.Time
+	Cage     string // what is in force around psql, for the manifest
+}
+
+// Summary is a session as listings and the manifest show it. Its JSON names are a contract.
+type Summary struct {
+	ID         string    `json:"id"`
+	Code       string    `json:"code,omitempty"`
+	Engineer   string    `json:"engineer"`
+	Target     string    `json:"target"`
+	Mode       string    `json:"mode"`
+	Reason     string    `json:"reason,omitempty"`
+	State      State     `json:"state"`
+	Needs      []Need    `json:"needs,omitempty"` // what the quorum still misses
+	Shadows    []string  `json:"shadows,omitempty"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended,omitzero"`
+	Cause      *Cause    `json:"cause,omitempty"`
+	Statements int       `json:"statements"`
+	Flags      []string  `json:"flags,omitempty"`  // alone, killed, unclean, alarm
+	Stored     float64   `json:"stored,omitempty"` // seconds of the session that are in the store
+}
+
+// State of a session as listings show it.
+type State string
+
+const (
+	Waiting State = "waiting" // for its first quorum
+	Open    State = "open"
+	Shut    State = "shut" // was open; the gate is shut for now
+	Ended   State = "ended"
+)
