@@ -1,0 +1,230 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file says what a configuration is once it is read: plain values, all
+// defaults filled in, all paths absolute, nothing left to check. How it is
+// read is in config_yaml.go (places in the file), config_read.go (the keys)
+// and config_values.go (the values).
+
+// configLimit bounds the configuration file, in bytes.
+const configLimit = 1 << 20
+
+// Config is a whole, valid configuration.
+type Config struct {
+	File         string // as given on the command line
+	SSH          SSHConfig
+	HTTP         HTTPConfig
+	State        string // folder of the spool and the node's identity
+	Login        LoginConfig
+	Certificates CertificatesConfig
+	Recordings   RecordingsConfig
+	Auditors     []string // groups; may be empty
+	Admins       []string // groups; may be empty
+	Targets      []TargetConfig
+	Cage         CageConfig
+
+	// Warnings are things that work and should be changed, each with its
+	// place: "twokey.yaml:12:5: …".
+	Warnings []string
+}
+
+// SSHConfig is the front door.
+type SSHConfig struct {
+	Listen  string // host:port, host may be empty
+	HostKey Secret
+}
+
+// HTTPConfig is the door of the login pages.
+type HTTPConfig struct {
+	Listen string
+	URL    string // how browsers reach it: scheme and host, no path, no slash at the end
+	TLS    TLSConfig
+}
+
+// TLSConfig names the files of a certificate. Both are empty when a proxy in
+// front ends TLS, or on loopback.
+type TLSConfig struct {
+	Cert, Key string
+}
+
+// LoginConfig is the identity provider.
+type LoginConfig struct {
+	Issuer       string // exactly as the provider writes it
+	ClientID     string
+	ClientSecret Secret // not Given for a public client
+	Scopes       []string
+	Claims       ClaimsConfig
+}
+
+// ClaimsConfig names the claims of the ID token that say who a person is.
+type ClaimsConfig struct {
+	Name       string
+	Groups     string
+	SamePerson string            // empty: not configured
+	Others     map[string]string // role, such as "team", to claim, such as "department"
+}
+
+// CertificatesConfig is the authority that signs users and this host.
+type CertificatesConfig struct {
+	UserCA        Secret
+	HostCA        Secret
+	TTL           time.Duration // at most 24 h
+	SourceAddress bool
+}
+
+// RecordingsConfig says where tapes go.
+type RecordingsConfig struct {
+	Store        StoreConfig
+	SegmentEvery time.Duration
+	SegmentBytes int64
+	SigningKey   Secret
+	MaxLagTime   time.Duration
+	MaxLagBytes  int64
+}
+
+// StoreConfig is a folder, when Dir is set, or else a bucket.
+type StoreConfig struct {
+	URL string // as written
+
+	Dir string
+
+	Bucket    string
+	Prefix    string // without slashes at its ends
+	Endpoint  string // URL
+	Region    string
+	AccessKey Secret
+	SecretKey Secret
+}
+
+// TargetConfig is a database and the ways into it.
+type TargetConfig struct {
+	Name     string
+	Postgres PostgresConfig
+	Modes    []ModeConfig
+}
+
+// PostgresConfig says where a database is, in libpq's words.
+type PostgresConfig struct {
+	Host        string
+	Port        int
+	Database    string
+	SSLMode     string
+	SSLRootCert string // path, or empty for the system's roots
+}
+
+// ModeConfig is a mode and the database role it logs in with.
+type ModeConfig struct {
+	session.Mode
+	User     string
+	Password Secret
+}
+
+// CageConfig is what is said about psql.
+type CageConfig struct {
+	Off  bool   // psql runs without a cage; said so in the configuration
+	Psql string // path of the real psql; empty: look for it
+}
+
+// Mistakes are all the mistakes found in a configuration, in the order of the file.
+type Mistakes []Mistake
+
+// Mistake is one of them. Line and Column count from 1, columns in characters.
+type Mistake struct {
+	File         string
+	Line, Column int
+	Text         string
+}
+
+func (m Mistake) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text)
+}
+
+func (m Mistakes) Error() string { return errors.Join(m.Unwrap()...).Error() }
+
+// Unwrap returns each mistake as an error.
+func (m Mistakes) Unwrap() []error {
+	all := make([]error, len(m))
+	for i := range m {
+		all[i] = m[i]
+	}
+	return all
+}
+
+// loadConfig reads a configuration file. When the file can be read but not
+// used, the error is Mistakes.
+func loadConfig(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		return nil, fmt.Errorf("the configuration %s can be changed by everyone on this machine; run: chmod o-w %s", path, path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, configLimit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return parseConfig(path, data)
+}
+
+// parseConfig reads a configuration from memory. Paths in it are relative to
+// the folder of name. The error is always Mistakes.
+func parseConfig(name string, data []byte) (*Config, error) {
+	r := &configReader{file: name, dir: folderOf(name)}
+	c := &Config{File: name}
+	if root, ok := r.parse(data); ok {
+		c.read(root)
+	}
+	if m := r.sorted(); len(m) > 0 {
+		return nil, m
+	}
+	c.Warnings = r.warnings
+	return c, nil
+}
+
+func folderOf(name string) string {
+	dir, err := filepath.Abs(filepath.Dir(name))
+	if err != nil { // no working directory; relative paths then stay relative
+		return filepath.Dir(name)
+	}
+	return dir
+}
+
+// targets returns what the session's policy needs to know of the targets.
+func (c *Config) targets() []session.Target {
+	all := make([]session.Target, len(c.Targets))
+	for i, t := range c.Targets {
+		all[i].Name = t.Name
+		for _, m := range t.Modes {
+			all[i].Modes = append(all[i].Modes, m.Mode)
+		}
+	}
+	return all
+}
+
+// target finds a target's and a mode's configuration by name.
+func (c *Config) target(target, mode string) (TargetConfig, ModeConfig, bool) {
+	for _, t := range c.Targets {
+		for _, m := range t.Modes {
+			if t.Name == target && m.Name == mode {
+				return t, m, true
+			}
+		}
+	}
+	return TargetConfig{}, ModeConfig{}, false
+}

@@ -1,0 +1,483 @@
+package main
+
+import (
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the configuration's grammar: a function per section, a line
+// per key, with its default and its bounds. The order of the keys is the order
+// in which messages list them.
+
+func (c *Config) read(v entry) {
+	v.fields(
+		field{"ssh", required, c.SSH.read},
+		field{"http", required, c.HTTP.read},
+		field{"state", required, func(v entry) { v.pathInto(&c.State) }},
+		field{"login", required, c.Login.read},
+		field{"certificates", required, c.Certificates.read},
+		field{"recordings", required, c.Recordings.read},
+		field{"auditors", optional, func(v entry) { c.Auditors = v.people() }},
+		field{"admins", optional, func(v entry) { c.Admins = v.people() }},
+		field{"targets", required, func(entry) {}}, // read below: shadows speak about the claims of the login
+		field{"cage", optional, c.Cage.read},
+		field{"notify", optional, notBuilt("notifications by webhook and Slack", "leave it out")},
+	)
+	if targets := v.get("targets"); targets.node != nil {
+		c.readTargets(targets)
+	}
+	c.readTogether(v)
+}
+
+// readTogether checks what no section can know alone.
+func (c *Config) readTogether(v entry) {
+	if clash(c.SSH.Listen, c.HTTP.Listen) {
+		v.get("http").get("listen").wrong("%s is taken by ssh.listen", c.HTTP.Listen)
+	}
+	if c.Recordings.Store.Dir != "" && c.Recordings.Store.Dir == c.State {
+		v.get("recordings").get("store").wrong("the folder is that of state; give the recordings their own")
+	}
+	owners := map[Secret]string{}
+	for _, k := range []struct {
+		key    Secret
+		what   string
+		inside string
+	}{
+		{c.SSH.HostKey, "host_key", "ssh"}, {c.Certificates.UserCA, "user_ca", "certificates"},
+		{c.Certificates.HostCA, "host_ca", "certificates"}, {c.Recordings.SigningKey, "signing_key", "recordings"},
+	} {
+		if before, used := owners[k.key]; used && k.key.Given() {
+			v.get(k.inside).get(k.what).wrong("is the same key as %s; one key, one purpose: give each its own", before)
+		}
+		owners[k.key] = k.what
+	}
+}
+
+// clash reports whether two addresses cannot both be listened on.
+func clash(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return hostA == hostB || hostA == "" || hostB == ""
+}
+
+func (c *SSHConfig) read(v entry) {
+	v.fields(
+		field{"listen", required, func(v entry) { v.addressInto(&c.Listen) }},
+		field{"host_key", required, func(v entry) { v.keyInto(&c.HostKey) }},
+	)
+}
+
+func (c *HTTPConfig) read(v entry) {
+	v.fields(
+		field{"listen", required, func(v entry) { v.addressInto(&c.Listen) }},
+		field{"url", required, c.readURL},
+		field{"tls", optional, c.TLS.read},
+	)
+	if c.Listen == "" || c.URL == "" {
+		return
+	}
+	plain, local := strings.HasPrefix(c.URL, "http://"), loopback(c.Listen)
+	switch {
+	case plain && c.TLS != (TLSConfig{}):
+		v.get("url").wrong("is http:// although tls is configured; write https://")
+	case plain && !local:
+		v.get("listen").wrong("plain http is for loopback only; listen on 127.0.0.1, or give tls: {cert: FILE, key: FILE} and an https url")
+	case !plain && c.TLS == (TLSConfig{}) && !local:
+		v.get("listen").caution("speaks plain http to everyone who reaches it: let only the proxy that ends TLS reach it, or give tls: {cert: FILE, key: FILE}")
+	}
+}
+
+func (c *HTTPConfig) readURL(v entry) {
+	u, ok := v.url("http", "https")
+	if !ok {
+		return
+	}
+	switch {
+	case strings.Trim(u.Path, "/") != "":
+		v.wrong("has the path %s; the pages live at the top of a host, such as https://bastion.example.com", quoted(u.Path))
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		v.wrong("plain http is for loopback only; write https://%s", u.Host)
+	default:
+		c.URL = u.Scheme + "://" + u.Host
+	}
+}
+
+func (c *TLSConfig) read(v entry) {
+	v.fields(
+		field{"cert", required, func(v entry) { v.pathInto(&c.Cert) }},
+		field{"key", required, func(v entry) { v.pathInto(&c.Key) }},
+	)
+}
+
+func (c *LoginConfig) read(v entry) {
+	c.Scopes = []string{"openid", "email", "profile", "groups"}
+	c.Claims = ClaimsConfig{Name: "email", Groups: "groups"}
+	v.fields(
+		field{"issuer", required, c.readIssuer},
+		field{"client_id", required, func(v entry) { v.textInto(&c.ClientID) }},
+		field{"client_secret", optional, func(v entry) { v.secretInto(&c.ClientSecret) }},
+		field{"scopes", optional, c.readScopes},
+		field{"claims", optional, c.Claims.read},
+	)
+}
+
+func (c *LoginConfig) readIssuer(v entry) {
+	u, ok := v.url("http", "https")
+	switch {
+	case !ok:
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		v.wrong("plain http is for loopback only; write https://%s", u.Host+u.Path)
+	default:
+		v.textInto(&c.Issuer) // exactly as written: it is compared byte by byte
+	}
+}
+
+func (c *LoginConfig) readScopes(v entry) {
+	scopes := v.texts("scopes")
+	for _, s := range scopes {
+		if strings.ContainsAny(s, " \t\"\\") {
+			v.wrong("%s is not one scope; write a list: [openid, email]", quoted(s))
+			return
+		}
+	}
+	if scopes != nil && !slices.Contains(scopes, "openid") {
+		v.wrong("openid is missing; without it the provider says nothing about the person")
+	}
+	c.Scopes = scopes
+}
+
+// read takes name, groups, same_person and any role of one's own, such as
+// team, which shadows may then ask to be other.
+func (c *ClaimsConfig) read(v entry) {
+	pairs, ok := v.pairs()
+	if !ok {
+		v.expected("a mapping such as {name: email, groups: groups, team: department}")
+		return
+	}
+	for _, p := range pairs {
+		var claim string
+		switch p.textInto(&claim); {
+		case !roleName.MatchString(p.name):
+			v.mistake(p.key, "%s is not a role's name; allowed: name, groups, same_person, and your own of the letters a-z, 0-9 and _, such as team", quoted(p.name))
+		case claim == "":
+		case p.name == "name":
+			c.Name = claim
+		case p.name == "groups":
+			c.Groups = claim
+		case p.name == "same_person":
+			c.SamePerson = claim
+		default:
+			if c.Others == nil {
+				c.Others = map[string]string{}
+			}
+			c.Others[p.name] = claim
+		}
+	}
+}
+
+func (c *CertificatesConfig) read(v entry) {
+	c.TTL = 8 * time.Hour
+	v.fields(
+		field{"user_ca", required, func(v entry) { v.keyInto(&c.UserCA) }},
+		field{"host_ca", required, func(v entry) { v.keyInto(&c.HostCA) }},
+		field{"ttl", optional, func(v entry) { v.durationInto(&c.TTL, time.Minute, 24*time.Hour) }},
+		field{"source_address", optional, func(v entry) { v.boolInto(&c.SourceAddress) }},
+	)
+}
+
+func (c *RecordingsConfig) read(v entry) {
+	c.SegmentEvery, c.SegmentBytes = time.Second, 256<<10
+	c.MaxLagTime, c.MaxLagBytes = time.Minute, 64<<20
+	haveS3 := false
+	v.fields(
+		field{"store", required, c.Store.read},
+		field{"s3", optional, func(v entry) { haveS3 = true; c.Store.readS3(v) }},
+		field{"segment", optional, c.readSegment},
+		field{"recipients", optional, notBuilt("encrypted recordings", "leave it out")},
+		field{"signing_key", required, func(v entry) { v.keyInto(&c.SigningKey) }},
+		field{"max_lag", optional, c.readMaxLag},
+	)
+	switch {
+	case c.Store.Bucket != "" && !haveS3:
+		v.get("store").wrong("needs an s3 section beside it: s3: {endpoint: URL, access_key: …, secret_key: …}")
+	case c.Store.Dir != "" && haveS3:
+		v.mistake(v.get("s3").begin(), "s3: the store is a folder; leave this section out")
+	}
+	if c.MaxLagBytes < c.SegmentBytes {
+		v.get("max_lag").get("bytes").wrong("is less than one segment (segment.bytes is %s): the gate would never stay open", sizeText(c.SegmentBytes))
+	}
+	if c.MaxLagTime < 2*c.SegmentEvery {
+		v.get("max_lag").get("time").wrong("is less than two segments (segment.every is %s): the gate would shut all the time", c.SegmentEvery)
+	}
+}
+
+func (c *RecordingsConfig) readSegment(v entry) {
+	v.fields(
+		field{"every", optional, func(v entry) { v.durationInto(&c.SegmentEvery, 100*time.Millisecond, time.Minute) }},
+		field{"bytes", optional, func(v entry) { v.sizeInto(&c.SegmentBytes, 4<<10, 16<<20) }},
+	)
+}
+
+func (c *RecordingsConfig) readMaxLag(v entry) {
+	v.fields(
+		field{"time", optional, func(v entry) { v.durationInto(&c.MaxLagTime, time.Second, time.Hour) }},
+		field{"bytes", optional, func(v entry) { v.sizeInto(&c.MaxLagBytes, 64<<10, 16<<30) }},
+	)
+}
+
+func (c *StoreConfig) read(v entry) {
+	u, ok := v.url("s3", "file")
+	if !ok {
+		return
+	}
+	c.URL = u.String()
+	if u.Scheme == "file" {
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
+			v.wrong("a folder is written with three slashes: file:///var/lib/twokey/recordings")
+			return
+		}
+		c.Dir = v.path(u.Path)
+		return
+	}
+	if !bucketName.MatchString(u.Host) {
+		v.wrong("%s is not a bucket's name; expected s3://BUCKET or s3://BUCKET/PREFIX", quoted(u.Host))
+		return
+	}
+	prefix := strings.Trim(u.Path, "/")
+	if slices.ContainsFunc(strings.Split(prefix, "/"), func(s string) bool { return s == "." || s == ".." || s == "" && prefix != "" }) {
+		v.wrong("the prefix %s has an empty part, . or .. in it", quoted(prefix))
+		return
+	}
+	c.Bucket, c.Prefix = u.Host, prefix
+}
+
+func (c *StoreConfig) readS3(v entry) {
+	c.Region = "us-east-1"
+	v.fields(
+		field{"endpoint", required, c.readEndpoint},
+		field{"region", optional, func(v entry) { v.textInto(&c.Region) }},
+		field{"access_key", required, func(v entry) { v.secretInto(&c.AccessKey) }},
+		field{"secret_key", required, func(v entry) { v.secretInto(&c.SecretKey) }},
+		field{"lock", optional, notBuilt("Object Lock by twokey", "leave it out and set a default retention on the bucket")},
+	)
+}
+
+func (c *StoreConfig) readEndpoint(v entry) {
+	u, ok := v.url("http", "https")
+	if !ok {
+		return
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		v.wrong("has the path %s; write the bucket in store: s3://BUCKET/PREFIX", quoted(u.Path))
+		return
+	}
+	if u.Scheme == "http" && !loopbackHost(u.Hostname()) {
+		v.caution("is plain http: recordings can be read on their way to the store")
+	}
+	c.Endpoint = u.Scheme + "://" + u.Host
+}
+
+// people reads {groups: [...]}.
+func (v entry) people() (groups []string) {
+	v.fields(field{"groups", required, func(v entry) { groups = v.groups() }})
+	return groups
+}
+
+// groups reads a list of groups that is not empty.
+func (v entry) groups() []string { return v.texts("groups") }
+
+func (c *CageConfig) read(v entry) {
+	if word, ok := v.scalar(); ok && !v.empty() {
+		c.Off = word == "off"
+		if !c.Off {
+			v.wrong("%s is not known; allowed: off, {psql: PATH}", quoted(word))
+			return
+		}
+		v.caution("psql runs without a cage: whoever types in it can run programs and read files as this service")
+		return
+	}
+	if v.empty() {
+		v.expected("off or {psql: PATH}")
+		return
+	}
+	v.fields(field{"psql", required, func(v entry) { v.pathInto(&c.Psql) }})
+}
+
+func (c *Config) readTargets(v entry) {
+	items, ok := v.items("targets")
+	if !ok {
+		return
+	}
+	if len(items) == 0 {
+		v.wrong("is empty; name at least one database")
+	}
+	names := map[string]place{}
+	for _, item := range items {
+		item.name = "target"
+		var t TargetConfig
+		item.fields(
+			field{"name", required, func(v entry) { v.nameInto(&t.Name, names) }},
+			field{"postgres", required, t.Postgres.read},
+			field{"modes", required, func(v entry) { t.Modes = c.readModes(v) }},
+		)
+		c.Targets = append(c.Targets, t)
+	}
+}
+
+var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+
+func (c *PostgresConfig) read(v entry) {
+	c.Port, c.SSLMode = 5432, "verify-full"
+	v.fields(
+		field{"host", required, c.readHost},
+		field{"port", optional, func(v entry) { v.numberInto(&c.Port, 1, 65535) }},
+		field{"database", required, func(v entry) { v.textInto(&c.Database) }},
+		field{"sslmode", optional, func(v entry) { v.wordInto(&c.SSLMode, sslModes...) }},
+		field{"sslrootcert", optional, func(v entry) { v.pathInto(&c.SSLRootCert) }},
+	)
+	near := strings.HasPrefix(c.Host, "/") || loopbackHost(c.Host)
+	switch c.SSLMode {
+	case "verify-full", "verify-ca":
+		if strings.HasPrefix(c.Host, "/") {
+			v.mistake(v.get("host").at(), "host: a socket folder has no TLS; add sslmode: disable")
+		}
+	default:
+		if !near && c.Host != "" {
+			v.get("sslmode").caution("%s does not prove that this is your database; verify-full does", c.SSLMode)
+		}
+	}
+}
+
+func (c *PostgresConfig) readHost(v entry) {
+	v.textInto(&c.Host)
+	if strings.HasPrefix(c.Host, "/") || c.Host == "" {
+		return
+	}
+	if net.ParseIP(c.Host) == nil && !hostName.MatchString(c.Host) {
+		v.wrong("%s is not a host; expected a name, an address, or the folder of a socket", quoted(c.Host))
+	}
+}
+
+func (c *Config) readModes(v entry) (modes []ModeConfig) {
+	items, ok := v.items("modes")
+	if !ok {
+		return nil
+	}
+	if len(items) == 0 {
+		v.wrong("is empty; a target needs at least one mode")
+	}
+	names := map[string]place{}
+	for _, item := range items {
+		item.name = "mode"
+		modes = append(modes, c.readMode(item, names))
+	}
+	return modes
+}
+
+func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
+	m := ModeConfig{Mode: session.Mode{Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second}}}
+	approve, reason := "none", "optional"
+	v.fields(
+		field{"name", required, func(v entry) { v.nameInto(&m.Name, names) }},
+		field{"login", required, m.readLogin},
+		field{"engineers", required, func(v entry) { m.Engineers = v.people() }},
+		field{"shadows", optional, func(entry) {}}, // read below: it falls back on the engineers
+		field{"approve", optional, func(v entry) {
+			v.wordInto(&approve, "none", "each", "writes", "commit")
+			if approve != "none" {
+				v.wrong("not built yet: a shadow's yes to statements (%s); allowed: none", approve)
+			}
+		}},
+		field{"reason", optional, func(v entry) { v.wordInto(&reason, "required", "optional") }},
+		field{"limits", optional, func(v entry) { readLimits(v, &m.Limits) }},
+		field{"break_glass", optional, notBuilt("opening alone in an emergency", "leave it out")},
+	)
+	m.Reason = reason == "required"
+	m.Shadows = c.readShadows(v.get("shadows"), m.Engineers)
+	return m
+}
+
+func (m *ModeConfig) readLogin(v entry) {
+	static := required
+	if v.get("admin").node != nil || v.get("member_of").node != nil {
+		static = optional // one mistake is enough to say
+	}
+	madeRole := notBuilt("a role made for each session", "give user and password")
+	v.fields(
+		field{"user", static, func(v entry) { v.textInto(&m.User) }},
+		field{"password", static, func(v entry) { v.secretInto(&m.Password) }},
+		field{"admin", optional, madeRole},
+		field{"member_of", optional, madeRole},
+	)
+}
+
+func readLimits(v entry, l *session.Limits) {
+	v.fields(
+		field{"wait", optional, func(v entry) { v.durationInto(&l.Wait, time.Second, 24*time.Hour) }},
+		field{"duration", optional, func(v entry) { v.limitInto(&l.Duration) }},
+		field{"idle", optional, func(v entry) { v.limitInto(&l.Idle) }},
+		field{"grace", optional, func(v entry) { v.durationInto(&l.Grace, time.Second, time.Hour) }},
+		field{"rows", optional, notBuilt("a limit of rows", "leave it out")},
+	)
+}
+
+// mostShadows bounds a quorum: more people than that do not fit behind one screen.
+const mostShadows = 20
+
+// readShadows reads a quorum. Left out it is one of the engineers' colleagues:
+// being alone must be said.
+func (c *Config) readShadows(v entry, engineers []string) session.Quorum {
+	if v.node == nil {
+		return session.Quorum{{Count: 1, Groups: engineers}}
+	}
+	if word, ok := v.scalar(); ok && word == "none" {
+		return nil
+	}
+	items, ok := v.items("shadows, such as [{count: 1, groups: [dba]}], or none")
+	if !ok {
+		return nil
+	}
+	if len(items) == 0 {
+		v.wrong("is empty, which would mean that nobody watches; to allow that write shadows: none")
+	}
+	var q session.Quorum
+	total := 0
+	for _, item := range items {
+		item.name = "shadows"
+		n := session.Need{Count: 1, Groups: engineers}
+		item.fields(
+			field{"count", optional, func(v entry) { v.numberInto(&n.Count, 1, mostShadows) }},
+			field{"groups", optional, func(v entry) { n.Groups = v.groups() }},
+			field{"other", optional, func(v entry) { n.Other = c.readOther(v) }},
+		)
+		total += n.Count
+		q = append(q, n)
+	}
+	if total > mostShadows {
+		v.wrong("asks for %d people; allowed: at most %d", total, mostShadows)
+	}
+	return q
+}
+
+// readOther reads the claim in which a shadow must differ from the engineer.
+func (c *Config) readOther(v entry) (role string) {
+	v.textInto(&role)
+	roles := slices.Sorted(maps.Keys(c.Login.Claims.Others))
+	switch {
+	case role == "" || slices.Contains(roles, role):
+		return role
+	case len(roles) == 0:
+		v.wrong("login.claims has no %s; add it there, such as claims: {team: department}", quoted(role))
+	default:
+		v.wrong("%s is not in login.claims%s; allowed: %s", quoted(role), suggestion(role, roles), strings.Join(roles, ", "))
+	}
+	return ""
+}
