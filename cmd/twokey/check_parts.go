@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// This file is what the doctor tries, a probe per part, in the order of the
+// way into a session: who is it, what keeps the tape, what opens.
+
+func partProbes(c *Config) []probe {
+	probes := []probe{
+		{"keys", func(context.Context) (string, error) { return probeKeys(c) }},
+		{"clock", func(ctx context.Context) (string, error) { return probeClock(ctx, c) }},
+		{"http", func(context.Context) (string, error) { return probePages(c) }},
+		{"spool", func(context.Context) (string, error) { return probeSpool(c.State) }},
+	}
+	return probes
+}
+
+// probeKeys reads each private key and compares them.
+func probeKeys(c *Config) (string, error) {
+	var found []error
+	owners := map[string]string{} // by fingerprint
+	for _, k := range []struct {
+		name   string
+		secret Secret
+	}{
+		{"ssh.host_key", c.SSH.HostKey}, {"certificates.user_ca", c.Certificates.UserCA},
+		{"certificates.host_ca", c.Certificates.HostCA}, {"recordings.signing_key", c.Recordings.SigningKey},
+	} {
+		fingerprint, err := probeKey(k.name, k.secret)
+		found = append(found, err)
+		if fingerprint == "" {
+			continue
+		}
+		if before, used := owners[fingerprint]; used {
+			found = append(found, fails("one key, one purpose: `twokey init` makes one for each", "%s and %s are the same key", before, k.name))
+		}
+		owners[fingerprint] = k.name
+	}
+	return fmt.Sprintf("%d private keys, all different, kept from others", len(owners)), errors.Join(found...)
+}
+
+// probeKey returns a key's fingerprint.
+func probeKey(name string, s Secret) (fingerprint string, err error) {
+	text, err := s.Value()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fails("`twokey init --dir DIR` makes it; restore the old one if there are certificates or recordings", "%s: %s is not there", name, s)
+	case err != nil:
+		return "", fails("", "%s: %s", name, err)
+	}
+	signer, err := ssh.ParsePrivateKey([]byte(text))
+	var locked *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &locked):
+		return "", fails("remove the passphrase (ssh-keygen -p) and keep the file private", "%s: %s has a passphrase, and nobody is there to type it", name, s)
+	case err != nil:
+		return "", fails("`twokey init --dir DIR` makes one", "%s: %s is no private key in OpenSSH's format: %s", name, s, err)
+	}
+	fingerprint = ssh.FingerprintSHA256(signer.PublicKey())
+	if t := signer.PublicKey().Type(); t != ssh.KeyAlgoED25519 && !strings.HasPrefix(t, "ecdsa-") {
+		return fingerprint, fails("make an ed25519 key", "%s: %s is a key of type %s; allowed: ssh-ed25519, ecdsa", name, s, t)
+	}
+	return fingerprint, keyOpenness(name, s)
+}
+
+// keyOpenness warns about a key that the file's group can read; everyone's
+// reading is refused by Secret.
+func keyOpenness(name string, s Secret) error {
+	info, err := os.Stat(s.File)
+	if s.File == "" || err != nil || info.Mode().Perm()&0o070 == 0 {
+		return nil
+	}
+	return warns("chmod 0600 "+s.File, "%s: the group of %s can use it (mode %04o)", name, s.File, info.Mode().Perm())
+}
+
+// How far the clock may be off: certificates and tokens are judged by it, and
+// S3 refuses requests that are a quarter of an hour off.
+const (
+	clockWarn = 5 * time.Second
+	clockFail = time.Minute
+)
+
+// probeClock compares this machine's clock with the Date of the identity
+// provider or, if that says none, of the store.
+func probeClock(ctx context.Context, c *Config) (string, error) {
+	for _, from := range []string{c.Login.Issuer, c.Recordings.Store.Endpoint} {
+		if from == "" {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, probeTime/3) // the second one gets its turn
+		theirs, ours, err := dateOf(short, from)
+		if cancel(); err != nil {
+			continue
+		}
+		off := ours.Sub(theirs).Round(time.Second)
+		switch {
+		case off.Abs() > clockFail:
+			return "", fails("start a time service (chrony, systemd-timesyncd)", "this clock is %s off from that of %s", off, from)
+		case off.Abs() > clockWarn:
+			return "", warns("start a time service (chrony, systemd-timesyncd)", "this clock is %s off from that of %s", off, from)
+		}
+		return fmt.Sprintf("within %s of %s", clockWarn, from), nil
+	}
+	return "", warns("see the lines of login and store", "nobody to compare the clock with answered")
+}
+
+// dateOf asks a server for its time, which HTTP gives in whole seconds (RFC
+// 9110 6.6.1); half a second is added to meet its middle.
+func dateOf(ctx context.Context, url string) (theirs, ours time.Time, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return theirs, ours, err
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	asked := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		return theirs, ours, err
+	}
+	resp.Body.Close()
+	ours = asked.Add(time.Since(asked) / 2)
+	theirs, err = http.ParseTime(resp.Header.Get("Date"))
+	return theirs.Add(time.Second / 2), ours, err
+}
+
+// How much room the spool should have.
+const (
+	roomWarn = 2 << 30
+	roomFail = 128 << 20
+)
+
+// filesystems are those a spool should not be on (statfs(2)'s f_type), and why.
+var filesystems = map[int64]string{
+	unix.TMPFS_MAGIC:           "tmpfs, which is memory: recordings not yet in the store are lost when the machine restarts",
+	unix.RAMFS_MAGIC:           "ramfs, which is memory: recordings not yet in the store are lost when the machine restarts",
+	unix.OVERLAYFS_SUPER_MAGIC: "a container's own layer: recordings not yet in the store are lost when the container is replaced",
+	unix.NFS_SUPER_MAGIC:       "NFS: when the server hangs, so does every session",
+}
+
+// probeSpool writes a file where the spool will be and removes it.
+func probeSpool(dir string) (string, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return probeSpoolParent(dir)
+	}
+	if err := tryWriting(dir); err != nil {
+		return "", fails("give the folder to the user who runs twokey, on a disk with room", "%s cannot be written: %s", dir, err)
+	}
+	return probeDisk(dir, dir+", written and synced")
+}
+
+// probeSpoolParent answers for a folder that serve will make.
+func probeSpoolParent(dir string) (string, error) {
+	parent := filepath.Dir(dir)
+	if err := tryWriting(parent); err != nil {
+		return "", fails("mkdir -p "+dir+", and give it to the user who runs twokey", "%s is not there and cannot be made: %s", dir, err)
+	}
+	return probeDisk(parent, dir+", which serve will make")
+}
+
+func tryWriting(dir string) error {
+	f, err := os.CreateTemp(dir, ".twokey-check-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString("twokey check\n")
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func probeDisk(dir, detail string) (string, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return "", fails("", "%s: statfs: %s", dir, err)
+	}
+	room := int64(s.Bavail) * int64(s.Bsize)
+	detail = fmt.Sprintf("%s, %d MiB free", detail, room>>20)
+	if room < roomFail {
+		return "", fails("make room", "%s has %d MiB free; a spool needs at least %d", dir, room>>20, roomFail>>20)
+	}
+	var found []error
+	if room < roomWarn {
+		found = append(found, warns("make room", "%s has only %d MiB free", dir, room>>20))
+	}
+	if why, known := filesystems[int64(s.Type)]; known {
+		found = append(found, warns("put state on a local disk that stays", "%s is on %s", dir, why))
+	}
+	return detail, errors.Join(found...)
+}
+
+// probePages reads the certificate of the login pages.
+func probePages(c *Config) (string, error) {
+	if c.HTTP.TLS == (TLSConfig{}) {
+		return c.HTTP.URL + ", plain http on " + c.HTTP.Listen + " for a proxy or this machine", nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.HTTP.TLS.Cert, c.HTTP.TLS.Key)
+	if err != nil {
+		return "", fails("give a PEM certificate and its key", "http.tls: %s", err)
+	}
+	page, err := url.Parse(c.HTTP.URL)
+	if err != nil {
+		return "", err
+	}
+	if err := pair.Leaf.VerifyHostname(page.Hostname()); err != nil {
+		return "", fails("get a certificate for "+page.Hostname(), "http.tls: %s", err)
+	}
+	left := time.Until(pair.Leaf.NotAfter)
+	switch {
+	case left < 0:
+		return "", fails("renew it", "http.tls: the certificate ended on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
+	case left < 14*24*time.Hour:
+		return c.HTTP.URL, warns("renew it", "http.tls: the certificate ends on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	return fmt.Sprintf("%s, certificate until %s", c.HTTP.URL, pair.Leaf.NotAfter.Format(time.DateOnly)), nil
+}
