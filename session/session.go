@@ -1,102 +1,256 @@
+// Package session is the heart of twokey: one engineer's time on one target
+// and mode, the gate that everything they do must pass, and the words in which
+// all other packages speak about it. It uses the standard library only.
+//
+// Its one idea: what happens is put in order under one lock. Whoever wants
+// something to take effect asks under that lock whether the gate is open, and
+// the event is on the tape before the lock is let go. The gate is computed
+// from facts each time (Facts.Gate); a session ends by one cancel with a Cause.
+//
+// It knows nothing of SSH, Postgres, terminals, files or S3: those are the
+// parts (parts.go), handed in.
 package session
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"slices"
+	"sync"
+	"time"
 )
 
-// New makes a session that has not begun. Run runs it.
-func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session { panic("soon") }
-
 // Session is one engineer's time on one target and mode.
-type Session struct{}
+type Session struct {
+	want   Request
+	tape   Tape
+	opener Opener
+	log    *slog.Logger
 
-// Run lives as long as the session: it waits for the quorum, opens the parts
-// behind the gate, moves bytes, and ends everything. It returns the exit
-// status for ssh and the one cause, after the tape is sealed.
-func (s *Session) Run(ctx context.Context, t Terminal) (status int, cause Cause) { panic("soon") }
+	ctx  context.Context // the session lives exactly as long
+	end  context.CancelCauseFunc
+	done chan struct{} // closed when the tape is sealed
+
+	screen  sync.Mutex    // orders what is written to the engineer's terminal; never held together with mu
+	notices chan string   // what speak is to say to the engineer
+	out     Terminal      // set by Run before anything uses it
+	ready   chan struct{} // closed when psql runs
+
+	mu         sync.Mutex // the order of the tape is the order of this lock
+	seats      []*Seat
+	feeds      []*Feed
+	changed    chan struct{} // closed and replaced when a fact changed
+	shell      Shell
+	gateway    Gateway
+	gate       Gate      // as last announced, to notice when it turns
+	opened     time.Time // when the gate first opened
+	missing    time.Time // since when shadows have been missing, after it opened
+	active     time.Time // last keystroke or result
+	running    int       // statements the database has not answered yet
+	statements int
+	dropped    int  // bytes typed at a shut gate since it was last said
+	secret     bool // psql is reading a password
+	size       Size // the terminal's, by now
+	alarm      bool
+	sealed     bool
+	cause      *Cause
+	finished   time.Time
+	shadows    []string // names of all who ever sat
+}
+
+// New makes a session that has not begun. Run runs it.
+func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session {
+	ctx, end := context.WithCancelCause(context.Background())
+	s := &Session{
+		want: want, tape: tape, opener: opener, log: log.With("session", want.ID),
+		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), size: want.Size,
+		notices: make(chan string, 64), changed: make(chan struct{}),
+	}
+	s.gate = s.facts().Gate()
+	return s
+}
 
 // Request returns what was asked for. It never changes.
-func (s *Session) Request() Request { panic("soon") }
-
-// Summary returns the session as it is now.
-func (s *Session) Summary() Summary { panic("soon") }
-
-// Gate returns whether the gate is open now, and if not why, in words.
-func (s *Session) Gate() (open bool, why string) { panic("soon") }
+func (s *Session) Request() Request { return s.want }
 
 // Health is the tape's.
-func (s *Session) Health() Health { panic("soon") }
+func (s *Session) Health() Health { return s.tape.Health() }
 
 // Done is closed when the session has ended and its tape is sealed.
-func (s *Session) Done() <-chan struct{} { panic("soon") }
+func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Sit seats a shadow, or says why not in words for them. The person is judged
-// by the verified identity given here, each time they sit down.
-func (s *Session) Sit(who Identity, size Size) (*Seat, error) { panic("soon") }
+// terminal reports whether the engineer sits at a terminal.
+func (s *Session) terminal() bool { return s.want.Size != Size{} }
 
-// Kill ends the session at once. It waits for nothing. The caller has checked
-// that this person may.
-func (s *Session) Kill(by Identity, reason string) { panic("soon") }
+// Gate answers whether the gate is open now, and if not why.
+func (s *Session) Gate() Gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.facts().Gate()
+}
+
+// facts collects what the gate depends on. The caller holds mu (New apart).
+func (s *Session) facts() Facts {
+	f := Facts{
+		Ending: context.Cause(s.ctx), Recorder: s.tape.Health().Err,
+		Engineer: s.want.Engineer, Quorum: s.want.Mode.Shadows,
+	}
+	for _, x := range s.seats {
+		if x.watching() {
+			f.There = append(f.There, x.who)
+		}
+		if x.holding {
+			f.Holds = append(f.Holds, x.who.Name)
+		}
+	}
+	return f
+}
+
+// change applies a change of the facts and lets everyone who waits look again.
+func (s *Session) change(apply func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	apply()
+	s.turn()
+	s.wake()
+}
+
+// wake lets everyone who waits at the gate ask again. The caller holds mu.
+func (s *Session) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// turn announces the gate when it opened or shut since the last look. The
+// caller holds mu.
+func (s *Session) turn() {
+	now, before := s.facts().Gate(), s.gate
+	s.gate = now
+	switch {
+	case s.opened.IsZero() || now.Open || len(now.Missing) == 0:
+		s.missing = time.Time{}
+	case s.missing.IsZero():
+		s.missing = time.Now()
+	}
+	if now.Because == before.Because || s.ctx.Err() != nil {
+		return
+	}
+	defer s.wake()
+	if !now.Open {
+		s.put(Event{Type: GateShut, Text: now.Why})
+		s.say("the gate is shut: " + now.Why + "." + s.graceNotice())
+		return
+	}
+	if s.opened.IsZero() {
+		s.opened, s.active = time.Now(), time.Now()
+	}
+	s.put(Event{Type: GateOpen})
+	if len(s.want.Mode.Shadows) > 0 {
+		s.say("the gate is open: " + s.watchers() + " watching.")
+	}
+}
+
+func (s *Session) graceNotice() string {
+	if s.missing.IsZero() {
+		return ""
+	}
+	return " Without them the session ends in " + s.want.Mode.Limits.Grace.String() + "."
+}
+
+// put writes the event to the tape and then to the feeds: the tape comes
+// first, and nothing may take effect when put fails. The caller holds mu.
+func (s *Session) put(e Event) error {
+	if s.sealed {
+		return io.ErrClosedPipe
+	}
+	e.At = max(time.Since(s.want.Started), 0)
+	if err := s.tape.Append(e); err != nil {
+		cause := Cause{Code: NoRecorder, Text: "the recording could not be written: " + err.Error()}
+		s.end(cause)
+		return cause
+	}
+	for _, f := range s.feeds {
+		f.put(e)
+	}
+	return nil
+}
+
+// Kill ends the session at once. It waits for nothing, not even for the lock:
+// cancelling shuts the gate. The caller has checked that this person may.
+func (s *Session) Kill(by Identity, reason string) {
+	s.end(Cause{Code: Killed, By: by.Name, Text: reason})
+}
+
+// Finish ends the session with a cause that is not a kill, such as Drained.
+func (s *Session) Finish(c Cause) { s.end(c) }
+
+// Tell says a line of twokey's own to the engineer.
+func (s *Session) Tell(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.say(line)
+}
+
+// Summary returns the session as it is now.
+func (s *Session) Summary() Summary {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.summary()
+}
+
+func (s *Session) summary() Summary {
+	gate := s.facts().Gate()
+	return Summary{
+		ID: s.want.ID, Code: s.want.Code, Engineer: s.want.Engineer.Name,
+		Target: s.want.Target.Name, Mode: s.want.Mode.Name, Reason: s.want.Reason,
+		State: s.state(gate), Needs: gate.Missing, Shadows: slices.Clone(s.shadows),
+		Started: s.want.Started, Ended: s.finished, Cause: s.cause,
+		Statements: s.statements, Flags: s.flags(), Stored: s.tape.Health().Stored.Seconds(),
+	}
+}
+
+func (s *Session) state(g Gate) State {
+	switch {
+	case s.ctx.Err() != nil || s.sealed:
+		return Ended
+	case g.Open:
+		return Open
+	case s.opened.IsZero():
+		return Waiting
+	}
+	return Shut
+}
+
+func (s *Session) flags() []string {
+	var flags []string
+	if len(s.want.Mode.Shadows) == 0 {
+		flags = append(flags, "alone")
+	}
+	if s.cause != nil && s.cause.Code == Killed {
+		flags = append(flags, "killed")
+	}
+	if s.alarm {
+		flags = append(flags, "alarm")
+	}
+	return flags
+}
 
 // Follow returns the feed of events from the one after those already on the
 // tape. Called before Run it yields the whole session.
-func (s *Session) Follow() *Feed { panic("soon") }
+func (s *Session) Follow() *Feed {
+	f := newFeed(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed {
+		f.finish(io.EOF)
+		return f
+	}
+	s.feeds = append(s.feeds, f)
+	return f
+}
 
-// Feed is one reader of a live session's events.
-type Feed struct{}
-
-// Next returns the events since the last call, at least one, waiting for
-// them; their Bytes may be kept. The error is io.EOF after the End event, or
-// ctx's. The session's output waits for a feed that is more than 256 KiB
-// or 250 ms behind, and drops one that takes nothing for five seconds: Next
-// then returns ErrTooSlow.
-func (f *Feed) Next(ctx context.Context) ([]Event, error) { panic("soon") }
-
-// Close stops following.
-func (f *Feed) Close() { panic("soon") }
-
-// Seat is a shadow's place at a session.
-type Seat struct{}
-
-// Session returns the session this seat is at.
-func (x *Seat) Session() *Session { panic("soon") }
-
-// Answering tells the session whether the shadow is alive on the network.
-func (x *Seat) Answering(bool) { panic("soon") }
-
-// Resize tells the session the size of the shadow's terminal. One that is too
-// small to watch in (under 40 x 10) does not count.
-func (x *Seat) Resize(Size) { panic("soon") }
-
-// Hold closes the gate until Release.
-func (x *Seat) Hold() { panic("soon") }
-
-// Release takes this seat's hold back.
-func (x *Seat) Release() { panic("soon") }
-
-// Say shows a line to the engineer and every shadow.
-func (x *Seat) Say(text string) { panic("soon") }
-
-// Kill ends the session at once.
-func (x *Seat) Kill(reason string) { panic("soon") }
-
-// Leave gets up. The seat counts no more when Leave returns. Calling it twice is fine.
-func (x *Seat) Leave(why string) { panic("soon") }
-
-// Registry holds the live sessions of this bastion.
-type Registry struct{}
-
-// Add registers a session from now until it is Done; it fails with a Drained
-// Cause once Drain was called.
-func (r *Registry) Add(s *Session) error { panic("soon") }
-
-// Live returns the live sessions, oldest first.
-func (r *Registry) Live() []*Session { panic("soon") }
-
-// Find returns the live session with this ID or short code (any case).
-func (r *Registry) Find(idOrCode string) (*Session, bool) { panic("soon") }
-
-// Drain refuses new sessions, tells the live ones, and waits for them to end until
-// ctx ends; then it ends them with Drained and waits for their tapes to be sealed.
-func (r *Registry) Drain(ctx context.Context) { panic("soon") }
+func (s *Session) unfollow(f *Feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds = slices.DeleteFunc(s.feeds, func(g *Feed) bool { return g == f })
+}

@@ -1,0 +1,290 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// tape is a recording in memory, with named faults.
+type tape struct {
+	mu          sync.Mutex
+	events      []session.Event
+	failAppend  bool // the disk is gone
+	behind      bool // the store is gone for longer than max_lag
+	sealed      *session.Summary
+	afterSealed int // events that came too late: always a bug
+}
+
+func (t *tape) Append(e session.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sealed != nil {
+		t.afterSealed++
+	}
+	if t.failAppend {
+		return errors.New("no space left on device")
+	}
+	e.Bytes = slices.Clone(e.Bytes)
+	t.events = append(t.events, e)
+	return nil
+}
+
+func (t *tape) Health() session.Health {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.behind {
+		return session.Health{Err: errors.New("nothing stored for 1m0s")}
+	}
+	return session.Health{}
+}
+
+func (t *tape) Seal(s session.Summary) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sealed = &s
+	return nil
+}
+
+func (t *tape) fault(set func(*tape)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	set(t)
+}
+
+// all returns the bytes of one type, and count how many events of it there are.
+func (t *tape) all(typ session.EventType) (text string, count int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.events {
+		if e.Type == typ {
+			text += string(e.Bytes)
+			count++
+		}
+	}
+	return text, count
+}
+
+// psql is a shell that echoes what it is told to.
+type psql struct {
+	out    *io.PipeReader
+	print  *io.PipeWriter
+	status chan int
+	gone   chan struct{}
+	once   sync.Once
+
+	mu     sync.Mutex
+	got    bytes.Buffer
+	full   bool // takes no more input
+	secret bool
+	killed bool
+	closed bool
+	size   session.Size
+}
+
+func newPsql() *psql {
+	r, w := io.Pipe()
+	return &psql{out: r, print: w, status: make(chan int, 1), gone: make(chan struct{})}
+}
+
+func (p *psql) Read(b []byte) (int, error) { return p.out.Read(b) }
+func (p *psql) Errors() io.Reader          { return nil }
+func (p *psql) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full {
+		return 0, nil
+	}
+	return p.got.Write(b)
+}
+func (p *psql) Writable() error { <-p.gone; return io.EOF } // a full psql stays full
+func (p *psql) CloseInput() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return nil
+}
+func (p *psql) Secret() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.secret
+}
+func (p *psql) Resize(s session.Size) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.size = s
+	return nil
+}
+func (p *psql) Kill() {
+	p.mu.Lock()
+	p.killed = true
+	p.mu.Unlock()
+	p.exit(137)
+}
+func (p *psql) Wait() int { return <-p.status }
+
+func (p *psql) exit(status int) {
+	p.print.Close()
+	p.once.Do(func() { p.status <- status; close(p.gone) })
+}
+
+func (p *psql) typed() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.got.String()
+}
+
+// database is a gateway, and the opener of both.
+type database struct {
+	psql *psql
+
+	mu     sync.Mutex
+	door   session.Door
+	opens  int
+	killed int
+	refuse error // of Open
+	hung   bool  // Kill can not confirm
+}
+
+func (d *database) Open(_ context.Context, door session.Door, _ session.Request) (session.Gateway, session.Shell, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opens++
+	d.door = door
+	if d.refuse != nil {
+		return nil, nil, d.refuse
+	}
+	return d, d.psql, nil
+}
+
+func (d *database) Kill(ctx context.Context) error {
+	d.mu.Lock()
+	d.killed++
+	hung := d.hung
+	d.mu.Unlock()
+	if hung {
+		<-ctx.Done()
+		return errors.New("backend 4711 is not confirmed gone")
+	}
+	return nil
+}
+
+// screen is the engineer's terminal: what she reads, and her keyboard.
+type screen struct {
+	keys *io.PipeWriter
+	in   *io.PipeReader
+
+	mu    sync.Mutex
+	text  bytes.Buffer
+	stuck chan struct{} // not nil: Write blocks until it is closed
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	stuck := s.stuck
+	s.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+		return 0, io.ErrClosedPipe
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// story is one session with its people.
+type story struct {
+	*session.Session
+	t      *testing.T
+	tape   *tape
+	db     *database
+	screen *screen
+	status int
+	cause  session.Cause
+	hangup context.CancelCauseFunc
+	over   chan struct{} // Run returned
+}
+
+func person(name string, groups ...string) session.Identity {
+	return session.Identity{Issuer: "https://idp", Subject: "sub-" + name, Name: name, Groups: groups}
+}
+
+var (
+	alice = person("alice", "engineering")
+	bob   = person("bob", "engineering")
+	carol = person("carol", "marketing")
+)
+
+var pairs = session.Mode{
+	Name: "write", Engineers: []string{"engineering"},
+	Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering"}}},
+	Limits:  session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second},
+}
+
+// begin starts a session inside a synctest bubble.
+func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *story)) *story {
+	in, keys := io.Pipe()
+	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{})}
+	want := session.Request{
+		ID: "01JD", Code: "ABCDE", Engineer: alice, Target: session.Target{Name: "orders"}, Mode: mode,
+		Size: session.Size{Cols: 80, Rows: 24}, Started: time.Now(),
+	}
+	for _, c := range change {
+		c(&want, st)
+	}
+	st.Session = session.New(want, st.tape, st.db, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	st.hangup = cancel
+	terminal := session.Terminal{In: in, Out: st.screen, Err: st.screen, Hangup: st.letGo}
+	go func() {
+		st.status, st.cause = st.Run(ctx, terminal)
+		keys.Close() // the bastion closes the channel after Run
+		close(st.over)
+	}()
+	return st
+}
+
+func (st *story) letGo() {
+	st.screen.mu.Lock()
+	defer st.screen.mu.Unlock()
+	if st.screen.stuck != nil {
+		close(st.screen.stuck)
+		st.screen.stuck = nil
+	}
+}
+
+func (st *story) sit(who session.Identity) *session.Seat {
+	st.t.Helper()
+	seat, err := st.Sit(who, session.Size{Cols: 100, Rows: 30})
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	return seat
+}
+
+func (st *story) types(keys string) { st.screen.keys.Write([]byte(keys)) }
+
+func contextWithTimeout(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
+
+// stick makes the engineer's terminal take nothing any more.
+func (st *story) stick() {
+	st.screen.mu.Lock()
+	defer st.screen.mu.Unlock()
+	st.screen.stuck = make(chan struct{})
+}

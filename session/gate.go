@@ -1,0 +1,73 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Facts is everything the gate depends on. Whether the gate is open is
+// computed from them each time somebody asks; nobody opens or shuts it.
+type Facts struct {
+	Ending   error // the cause, once the session is ending
+	Recorder error // why the tape can not be relied on
+	Engineer Identity
+	Quorum   Quorum
+	There    []Identity // seated, answering, in a window large enough, with a certificate that has not ended
+	Holds    []string   // names of the shadows who hold
+}
+
+// Gate is the answer to "may this go on now?". The zero Gate is shut.
+type Gate struct {
+	Open    bool
+	Because Because // what keeps it shut
+	Why     string  // in words, when it is shut
+	Missing []Need  // when shadows are missing
+}
+
+// Because is what keeps a gate shut, for those who need not read sentences.
+type Because string
+
+const (
+	NotAsked Because = ""         // the zero Gate: shut
+	AllThere Because = "open"     // nothing keeps it shut
+	Ending   Because = "ending"   // the session is over
+	Nobody   Because = "nobody"   // no engineer
+	Recorder Because = "recorder" // the tape
+	Watching Because = "watching" // shadows are missing
+	Held     Because = "held"     // by a shadow
+)
+
+// Gate answers from the facts alone.
+func (f Facts) Gate() Gate {
+	if f.Ending != nil {
+		return Gate{Because: Ending, Why: "the session is ending: " + f.Ending.Error()}
+	}
+	if !f.Engineer.Valid() {
+		return Gate{Because: Nobody, Why: "nobody knows who the engineer is"}
+	}
+	if f.Recorder != nil {
+		return Gate{Because: Recorder, Why: "the recording is in trouble: " + f.Recorder.Error()}
+	}
+	if missing := f.Quorum.Missing(f.Engineer, f.There); len(missing) > 0 {
+		return Gate{Because: Watching, Why: "it takes " + needs(missing) + " to watch", Missing: missing}
+	}
+	if len(f.Holds) > 0 {
+		return Gate{Because: Held, Why: "held by " + strings.Join(f.Holds, " and ")}
+	}
+	return Gate{Open: true, Because: AllThere}
+}
+
+func needs(list []Need) string {
+	words := make([]string, len(list))
+	for i, n := range list {
+		words[i] = n.String()
+	}
+	return strings.Join(words, ", and ")
+}
+
+func (g Gate) String() string {
+	if g.Open {
+		return "open"
+	}
+	return fmt.Sprintf("shut (%s)", g.Why)
+}

@@ -1,0 +1,187 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The smallest window that one can watch in, and the most seats at a session.
+const (
+	minCols  = 40
+	minRows  = 10
+	maxSeats = 32
+)
+
+// Seat is a shadow's place at a session. Its methods may be called from any
+// goroutine; none of them waits for anything but the tape.
+type Seat struct {
+	session   *Session
+	who       Identity
+	size      Size // zero: lines instead of a screen
+	answering bool
+	holding   bool
+	gone      bool
+	left      chan struct{}
+}
+
+// Sit seats a shadow, or says why not in words for them. The person is judged
+// by the verified identity given here, each time they sit down. A zero size
+// is a shadow who reads lines instead of a screen.
+func (s *Session) Sit(who Identity, size Size) (*Seat, error) {
+	if err := s.want.Mode.Shadows.Eligible(s.want.Engineer, who); err != nil {
+		return nil, err
+	}
+	x := &Seat{session: s, who: who, size: size, answering: true, left: make(chan struct{})}
+	var err error
+	s.change(func() {
+		switch {
+		case s.ctx.Err() != nil:
+			err = fmt.Errorf("the session has ended")
+		case len(s.seats) >= maxSeats:
+			err = fmt.Errorf("all %d seats of this session are taken", maxSeats)
+		default:
+			err = s.put(Event{Type: Join, Who: who.Name, Identity: &who})
+		}
+		if err != nil {
+			return
+		}
+		s.seats = append(s.seats, x)
+		if !slices.Contains(s.shadows, who.Name) {
+			s.shadows = append(s.shadows, who.Name)
+		}
+		s.say(who.Name + " sat down as shadow.")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// watching reports whether this seat counts. The caller holds the session's mu.
+func (x *Seat) watching() bool {
+	expires := x.who.Credential.Expires
+	return x.answering && x.large() && (expires.IsZero() || time.Now().Before(expires))
+}
+
+func (x *Seat) large() bool {
+	return x.size == Size{} || x.size.Cols >= minCols && x.size.Rows >= minRows
+}
+
+// Session returns the session this seat is at.
+func (x *Seat) Session() *Session { return x.session }
+
+// Who returns the shadow.
+func (x *Seat) Who() Identity { return x.who }
+
+// Left is closed when the seat is given up or the session has ended.
+func (x *Seat) Left() <-chan struct{} { return x.left }
+
+// Counts reports whether the seat counts for the quorum now.
+func (x *Seat) Counts() bool {
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	return !x.gone && x.watching()
+}
+
+// Answering tells the session whether the shadow is alive on the network.
+func (x *Seat) Answering(yes bool) {
+	x.act(func(s *Session) {
+		if x.answering == yes {
+			return
+		}
+		x.answering = yes
+		if yes {
+			s.put(Event{Type: Back, Who: x.who.Name})
+			s.say(x.who.Name + " answers again.")
+			return
+		}
+		s.put(Event{Type: Lost, Who: x.who.Name})
+		s.say(x.who.Name + "'s connection does not answer.")
+	})
+}
+
+// Resize tells the session the size of the shadow's terminal. One that is too
+// small to watch in (under 40 x 10) does not count.
+func (x *Seat) Resize(size Size) {
+	x.act(func(s *Session) {
+		before := x.large()
+		x.size = size
+		if before && !x.large() {
+			s.say(x.who.Name + "'s window is too small to watch in.")
+		}
+	})
+}
+
+// Hold closes the gate until Release.
+func (x *Seat) Hold() { x.holds(true, Hold) }
+
+// Release takes this seat's hold back.
+func (x *Seat) Release() { x.holds(false, Release) }
+
+func (x *Seat) holds(yes bool, t EventType) {
+	x.act(func(s *Session) {
+		if x.holding != yes {
+			x.holding = yes
+			s.put(Event{Type: t, Who: x.who.Name})
+		}
+	})
+}
+
+// Holding reports whether this seat holds the gate.
+func (x *Seat) Holding() bool {
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	return x.holding
+}
+
+// Say shows a line to the engineer and every shadow. It is made one line
+// without control characters, of at most 500 characters.
+func (x *Seat) Say(text string) {
+	text = oneLine(text, 500)
+	x.act(func(s *Session) {
+		if s.put(Event{Type: Say, Who: x.who.Name, Text: text}) == nil {
+			s.say(x.who.Name + " says: " + text)
+		}
+	})
+}
+
+// Kill ends the session at once.
+func (x *Seat) Kill(reason string) { x.session.Kill(x.who, reason) }
+
+// Leave gets up. The seat counts no more when Leave returns. Calling it twice
+// is fine. A hold of a shadow who leaves goes with them; the gate then asks
+// for the quorum alone.
+func (x *Seat) Leave(why string) {
+	x.act(func(s *Session) {
+		s.seats = slices.DeleteFunc(s.seats, func(y *Seat) bool { return y == x })
+		x.gone = true
+		close(x.left)
+		s.put(Event{Type: Leave, Who: x.who.Name, Text: why})
+		s.say(strings.TrimSpace(x.who.Name + " left. " + why))
+	})
+}
+
+// act changes something about a seat that is still taken.
+func (x *Seat) act(do func(*Session)) {
+	x.session.change(func() {
+		if !x.gone {
+			do(x.session)
+		}
+	})
+}
+
+// watchers names the people who count, for a sentence. The caller holds mu.
+func (s *Session) watchers() string {
+	var names []string
+	for _, x := range s.seats {
+		if x.watching() && !slices.Contains(names, x.who.Name) {
+			names = append(names, x.who.Name)
+		}
+	}
+	if len(names) == 1 {
+		return names[0] + " is"
+	}
+	return strings.Join(names, " and ") + " are"
+}

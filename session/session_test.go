@@ -1,0 +1,398 @@
+package session_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// tell runs a story in a bubble of its own time.
+func tell(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
+
+func (st *story) mustEnd(code session.Code) {
+	st.t.Helper()
+	<-st.over
+	time.Sleep(time.Second) // whoever still prints finds out
+	if st.cause.Code != code {
+		st.t.Fatalf("ended with %v, want %s", st.cause, code)
+	}
+	last := st.tape.events[len(st.tape.events)-1]
+	if last.Type != session.End || last.Cause.Code != code {
+		st.t.Errorf("the tape ends with %+v, want the cause %s", last, code)
+	}
+	if st.tape.sealed == nil || st.tape.sealed.Cause.Code != code || st.tape.sealed.State != session.Ended {
+		st.t.Errorf("sealed with %+v", st.tape.sealed)
+	}
+	if st.tape.afterSealed > 0 {
+		st.t.Errorf("%d events after the seal", st.tape.afterSealed)
+	}
+}
+
+func TestNothingHappensBeforeAShadowSits(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		synctest.Wait()
+		st.types("drop table orders;\r")
+		synctest.Wait()
+		if st.db.opens != 0 {
+			t.Error("psql started without a shadow")
+		}
+		if !strings.Contains(st.screen.String(), "1 person from engineering") {
+			t.Errorf("alice does not read what she waits for: %q", st.screen.String())
+		}
+		st.sit(bob)
+		synctest.Wait()
+		if st.db.opens != 1 {
+			t.Error("psql did not start when bob sat down")
+		}
+		st.types("select 1;\r")
+		synctest.Wait()
+		if got := st.db.psql.typed(); got != "select 1;\r" {
+			t.Errorf("psql got %q", got)
+		}
+		if in, _ := st.tape.all(session.Input); in != "select 1;\r" {
+			t.Errorf("the tape holds input %q", in)
+		}
+		st.db.psql.exit(3)
+		st.mustEnd(session.Quit)
+		if st.status != 3 {
+			t.Errorf("status %d", st.status)
+		}
+	})
+}
+
+func TestWhoMaySit(t *testing.T) {
+	twin := person("alice-admin", "engineering")
+	twin.SamePerson = "e-1"
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs, func(r *session.Request, _ *story) { r.Engineer.SamePerson = "e-1" })
+		for _, who := range []session.Identity{alice, carol, twin, {}, {Name: "bob", Groups: []string{"engineering"}}} {
+			if _, err := st.Sit(who, session.Size{Cols: 80, Rows: 24}); err == nil {
+				t.Errorf("%+v sat down", who)
+			}
+		}
+		synctest.Wait()
+		if st.Gate().Open {
+			t.Error("the gate is open")
+		}
+		st.hangup(nil)
+		st.mustEnd(session.Disconnected)
+	})
+}
+
+func TestLeavingShutsAtOnceAndGraceEnds(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		seat := st.sit(bob)
+		synctest.Wait()
+		seat.Leave("")
+		st.types("x")
+		synctest.Wait()
+		if st.db.psql.typed() != "" {
+			t.Error("a keystroke passed a shut gate")
+		}
+		time.Sleep(29 * time.Second)
+		again := st.sit(bob)
+		synctest.Wait()
+		st.types("y")
+		synctest.Wait()
+		if got := st.db.psql.typed(); got != "y" {
+			t.Errorf("psql got %q, want only what was typed after bob came back", got)
+		}
+		again.Leave("")
+		st.mustEnd(session.ShadowGone)
+		if st.db.killed != 1 || !st.db.psql.killed {
+			t.Error("the backend and psql were not killed")
+		}
+		if _, n := st.tape.all(session.Dropped); n != 1 {
+			t.Errorf("%d dropped events", n)
+		}
+	})
+}
+
+func TestNobodyCame(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		st.mustEnd(session.NobodyCame)
+		if st.status != 75 || st.db.opens != 0 {
+			t.Errorf("status %d, opens %d", st.status, st.db.opens)
+		}
+	})
+}
+
+func TestKill(t *testing.T) {
+	faults := map[string]func(*story){
+		"plain":            func(*story) {},
+		"hung database":    func(st *story) { st.db.hung = true },
+		"stuck terminal":   (*story).stick,
+		"psql reads not":   func(st *story) { st.db.psql.full = true; st.types("select") },
+		"flood of output":  func(st *story) { go flood(st) },
+		"stuck and floods": func(st *story) { st.stick(); go flood(st) },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			tell(t, func(t *testing.T) {
+				st := begin(t, pairs)
+				seat := st.sit(bob)
+				time.Sleep(time.Second)
+				fault(st)
+				time.Sleep(time.Second)
+				seat.Kill("that is the wrong table")
+				if st.Gate().Open {
+					t.Error("the gate is open after the kill")
+				}
+				if err := st.db.door.Pass(t.Context(), nil); err == nil {
+					t.Error("a message passed after the kill")
+				}
+				start := time.Now()
+				st.mustEnd(session.Killed)
+				if took := time.Since(start); took > 6*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if st.status != 137 || st.cause.By != "bob" {
+					t.Errorf("status %d, cause %v", st.status, st.cause)
+				}
+				if st.db.hung != (len(st.tape.sealed.Flags) == 2) {
+					t.Errorf("flags %v", st.tape.sealed.Flags)
+				}
+			})
+		})
+	}
+}
+
+func flood(st *story) {
+	for {
+		time.Sleep(time.Millisecond) // or the bubble never comes to rest
+		if _, err := st.db.psql.print.Write(make([]byte, 8<<10)); err != nil {
+			return
+		}
+	}
+}
+
+func TestHoldStopsStatementsAndOutput(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		seat := st.sit(bob)
+		synctest.Wait()
+		seat.Hold()
+		passed := make(chan error, 1)
+		go func() {
+			passed <- st.db.door.Pass(t.Context(), &session.Event{Type: session.Statement, Statement: &session.StatementInfo{N: 1, Text: "select 1"}})
+		}()
+		go st.db.psql.print.Write([]byte("secret"))
+		time.Sleep(time.Hour / 4)
+		if _, n := st.tape.all(session.Statement); n != 0 || strings.Contains(st.screen.String(), "secret") {
+			t.Error("something passed while held")
+		}
+		seat.Release()
+		if err := <-passed; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if !strings.Contains(st.screen.String(), "secret") {
+			t.Error("output lost")
+		}
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+		if st.tape.sealed.Statements != 1 {
+			t.Errorf("%d statements", st.tape.sealed.Statements)
+		}
+	})
+}
+
+func TestTheTapeComesFirst(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		st.sit(bob)
+		synctest.Wait()
+		st.tape.fault(func(t *tape) { t.failAppend = true })
+		st.types("x")
+		<-st.over
+		if st.db.psql.typed() != "" || st.cause.Code != session.NoRecorder {
+			t.Errorf("psql got %q, cause %v", st.db.psql.typed(), st.cause)
+		}
+		if !strings.Contains(st.screen.String(), "no space left") {
+			t.Errorf("alice reads %q", st.screen.String())
+		}
+	})
+}
+
+func TestLagShutsAndOpensAgain(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		st.sit(bob)
+		synctest.Wait()
+		st.tape.fault(func(t *tape) { t.behind = true })
+		st.types("x")
+		time.Sleep(time.Hour)
+		st.tape.fault(func(t *tape) { t.behind = false })
+		time.Sleep(time.Second)
+		st.types("y")
+		synctest.Wait()
+		if got := st.db.psql.typed(); got != "y" {
+			t.Errorf("psql got %q", got)
+		}
+		st.types("\x04")
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
+}
+
+func TestLimits(t *testing.T) {
+	limits := map[session.Code]func(*session.Request){
+		session.TooLong: func(r *session.Request) { r.Mode.Limits.Duration = time.Hour },
+		session.Idle:    func(r *session.Request) { r.Mode.Limits.Idle = time.Minute },
+		session.Expired: func(r *session.Request) { r.Engineer.Credential.Expires = time.Now().Add(time.Hour) },
+	}
+	for code, set := range limits {
+		tell(t, func(t *testing.T) {
+			st := begin(t, pairs, func(r *session.Request, _ *story) { set(r) })
+			st.sit(bob)
+			st.mustEnd(code)
+		})
+	}
+}
+
+func TestASeatThatDoesNotWatchDoesNotCount(t *testing.T) {
+	ways := map[string][2]func(*session.Seat){
+		"lost":  {func(x *session.Seat) { x.Answering(false) }, func(x *session.Seat) { x.Answering(true) }},
+		"small": {func(x *session.Seat) { x.Resize(session.Size{Cols: 39, Rows: 24}) }, func(x *session.Seat) { x.Resize(session.Size{Cols: 40, Rows: 10}) }},
+		"hold":  {(*session.Seat).Hold, (*session.Seat).Release},
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			tell(t, func(t *testing.T) {
+				st := begin(t, pairs)
+				seat := st.sit(bob)
+				if !st.Gate().Open {
+					t.Error("shut at first")
+				}
+				way[0](seat)
+				if st.Gate().Open {
+					t.Error("open")
+				}
+				way[1](seat)
+				if !st.Gate().Open {
+					t.Error("shut for ever")
+				}
+				st.hangup(nil)
+				st.mustEnd(session.Disconnected)
+			})
+		})
+	}
+}
+
+func TestPasswordsAreNotRecorded(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		st.sit(bob)
+		synctest.Wait()
+		st.db.psql.secret = true
+		st.types("hunter2")
+		st.types("hunter3")
+		synctest.Wait()
+		text, n := st.tape.all(session.Input)
+		if text != "" || n != 1 || st.db.psql.typed() != "hunter2hunter3" {
+			t.Errorf("tape %q in %d events, psql %q", text, n, st.db.psql.typed())
+		}
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
+}
+
+func TestScriptsWaitInsteadOfBeingDropped(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs, func(r *session.Request, _ *story) { r.Size = session.Size{}; r.Args = []string{} })
+		go func() { st.types("select 1;\n"); st.screen.keys.Close() }()
+		time.Sleep(time.Minute)
+		st.sit(bob)
+		synctest.Wait()
+		if st.db.psql.typed() != "select 1;\n" || !st.db.psql.closed {
+			t.Errorf("psql got %q, closed %v", st.db.psql.typed(), st.db.psql.closed)
+		}
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
+}
+
+func TestRefusedByTheDatabase(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs, func(_ *session.Request, st *story) {
+			st.db.refuse = session.Cause{Code: session.NoDatabase, Text: "the database refused"}
+		})
+		st.sit(bob)
+		st.mustEnd(session.NoDatabase)
+	})
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs, func(_ *session.Request, st *story) { st.db.refuse = errors.New("no cage") })
+		st.sit(bob)
+		st.mustEnd(session.NoShell)
+	})
+}
+
+func TestGivingUp(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		st.types("\x03")
+		st.mustEnd(session.Abandoned)
+	})
+}
+
+func TestFeedYieldsTheWholeSession(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		feed := st.Follow()
+		st.sit(bob)
+		synctest.Wait()
+		go flood(st)
+		time.Sleep(time.Second)
+		if out, _ := st.tape.all(session.Output); len(out) > 1<<20 {
+			t.Errorf("the engineer saw %d bytes while nobody followed", len(out))
+		}
+		n := 0
+		for n < 4<<20 {
+			events, err := feed.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range events {
+				n += len(e.Bytes)
+			}
+		}
+		feed.Next(t.Context())
+		time.Sleep(10 * time.Second)
+		feed.Next(t.Context())
+		if _, err := feed.Next(t.Context()); err != session.ErrTooSlow {
+			t.Errorf("a feed that takes nothing: %v", err)
+		}
+		st.hangup(nil)
+		st.mustEnd(session.Disconnected)
+	})
+}
+
+func TestRegistryDrains(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		var r session.Registry
+		st := begin(t, pairs)
+		if err := r.Add(st.Session); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := r.Find("abcde"); !ok {
+			t.Error("not found by its code")
+		}
+		ctx, cancel := contextWithTimeout(t, time.Minute)
+		defer cancel()
+		r.Drain(ctx)
+		st.mustEnd(session.Drained)
+		if err := r.Add(st.Session); err == nil {
+			t.Error("a session was added while draining")
+		}
+		if len(r.Live()) != 0 {
+			t.Error("still live")
+		}
+	})
+}

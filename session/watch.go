@@ -1,0 +1,138 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// This file holds what looks after a running session: the limits, and what the
+// engineer is told.
+
+const (
+	lookInterval = 200 * time.Millisecond // for what changes by the clock alone: lag, limits, certificates
+	waitReminder = time.Minute
+)
+
+// mind looks again at the facts that change by the clock, and ends the session
+// at its limits.
+func (s *Session) mind() {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	reminder := time.NewTicker(waitReminder)
+	defer reminder.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+			s.mu.Lock()
+			s.recordDropped()
+			s.turn()
+			cause := s.overdue(time.Now())
+			s.mu.Unlock()
+			if cause != nil {
+				s.end(*cause)
+			}
+		case <-reminder.C:
+			s.mu.Lock()
+			if s.opened.IsZero() {
+				s.announceWait()
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// overdue returns the cause when a limit is reached. The caller holds mu.
+func (s *Session) overdue(now time.Time) *Cause {
+	l := s.want.Mode.Limits
+	past := func(since time.Time, limit time.Duration) bool {
+		return !since.IsZero() && limit > 0 && now.Sub(since) >= limit
+	}
+	expires := s.want.Engineer.Credential.Expires
+	switch {
+	case s.opened.IsZero() && now.Sub(s.want.Started) >= l.Wait:
+		return &Cause{Code: NobodyCame, Text: "nobody sat down as shadow within " + l.Wait.String()}
+	case !s.missing.IsZero() && now.Sub(s.missing) >= l.Grace:
+		return &Cause{Code: ShadowGone, Text: "no shadow came back within " + l.Grace.String()}
+	case past(s.opened, l.Duration):
+		return &Cause{Code: TooLong, Text: "the session reached its limit of " + l.Duration.String()}
+	case s.running == 0 && past(s.active, l.Idle):
+		return &Cause{Code: Idle, Text: "nothing happened for " + l.Idle.String()}
+	case !expires.IsZero() && !now.Before(expires):
+		return &Cause{Code: Expired, Text: "the engineer's certificate ended; log in again"}
+	}
+	return nil
+}
+
+// announceWait says what the session waits for. The caller holds mu.
+func (s *Session) announceWait() {
+	if g := s.facts().Gate(); !g.Open {
+		left := s.want.Mode.Limits.Wait - time.Since(s.want.Started).Round(time.Second)
+		s.say(fmt.Sprintf("psql has not started: %s. Waiting %s more; Ctrl-C gives up.", g.Why, left))
+	}
+}
+
+// say queues a line for the engineer. It never waits: a terminal that takes
+// nothing loses lines, not time. The caller holds mu.
+func (s *Session) say(line string) {
+	select {
+	case s.notices <- line:
+	default:
+	}
+}
+
+// speak shows what was said, for as long as the session lives.
+func (s *Session) speak() {
+	for {
+		select {
+		case line := <-s.notices:
+			s.show(s.notice(line))
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// notice makes twokey's own words recognisable on the engineer's screen.
+func (s *Session) notice(line string) []byte {
+	line = oneLine(line, 2000)
+	if s.terminal() {
+		return []byte("\r\n\x1b[1mtwokey:\x1b[0m " + line + "\r\n")
+	}
+	return []byte("twokey: " + line + "\n")
+}
+
+// show puts twokey's own words on the tape and then on the engineer's screen.
+// They do not ask the gate: they are how the engineer learns that it is shut.
+func (s *Session) show(words []byte) {
+	e, w := Event{Type: Output, Bytes: words}, s.out.Out
+	if !s.terminal() {
+		e.Type, w = Errors, s.out.Err
+	}
+	s.screen.Lock()
+	defer s.screen.Unlock()
+	s.mu.Lock()
+	s.put(e) // when it fails the session ends, and these words are how the engineer reads why
+	s.mu.Unlock()
+	w.Write(words)
+}
+
+// oneLine makes text from a person fit for one line of a terminal.
+func oneLine(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if r := []rune(text); len(r) > most {
+		text = string(r[:most-1]) + "…"
+	}
+	return strings.TrimSpace(text)
+}
