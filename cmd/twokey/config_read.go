@@ -384,18 +384,13 @@ func (c *Config) readModes(v entry) (modes []ModeConfig) {
 
 func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
 	m := ModeConfig{Mode: session.Mode{Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second}}}
-	approve, reason := "none", "optional"
+	reason := "optional"
 	v.fields(
 		field{"name", required, func(v entry) { v.nameInto(&m.Name, names) }},
 		field{"login", required, m.readLogin},
 		field{"engineers", required, func(v entry) { m.Engineers = v.people() }},
 		field{"shadows", optional, func(entry) {}}, // read below: it falls back on the engineers
-		field{"approve", optional, func(v entry) {
-			v.wordInto(&approve, "none", "each", "writes", "commit")
-			if approve != "none" {
-				v.wrong("not built yet: a shadow's yes to statements (%s); allowed: none", approve)
-			}
-		}},
+		field{"approve", optional, readApprove},
 		field{"reason", optional, func(v entry) { v.wordInto(&reason, "required", "optional") }},
 		field{"limits", optional, func(v entry) { readLimits(v, &m.Limits) }},
 		field{"break_glass", optional, notBuilt("opening alone in an emergency", "leave it out")},
@@ -403,6 +398,15 @@ func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
 	m.Reason = reason == "required"
 	m.Shadows = c.readShadows(v.get("shadows"), m.Engineers)
 	return m
+}
+
+func readApprove(v entry) {
+	switch word, _ := v.scalar(); word {
+	case "each", "writes", "commit":
+		v.wrong("not built yet: a shadow's yes to statements (%s); allowed: none", word)
+	default:
+		v.wordInto(&word, "none")
+	}
 }
 
 func (m *ModeConfig) readLogin(v entry) {

@@ -308,7 +308,7 @@ func parseSize(text string) (int64, error) {
 		return int64(n) * u.bytes, nil
 	}
 	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return 0, fmt.Errorf("has no unit; write %sKiB or %sMiB", text, text)
+		return 0, fmt.Errorf("has no unit; write %sB, or a number of KiB or MiB", text)
 	}
 	return 0, fmt.Errorf("is not a size; expected a whole number with a unit: B, KiB, MiB or GiB")
 }

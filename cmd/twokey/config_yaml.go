@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (r *configReader) parse(data []byte) (root entry, ok bool) {
 	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		r.syntax(err)
+		r.syntax(err, data)
 		return entry{}, false
 	}
 	return r.top(file)
@@ -138,13 +139,29 @@ func (r *configReader) plain(tokens token.Tokens) bool {
 	return len(r.mistakes) == before
 }
 
-func (r *configReader) syntax(err error) {
+func (r *configReader) syntax(err error, data []byte) {
 	var wrong yaml.Error
 	if !errors.As(err, &wrong) {
-		r.mistake(place{}, "%s", err)
+		r.mistake(place{}, "not YAML: %s", err)
 		return
 	}
-	r.mistake(placeOf(wrong.GetToken()), "not YAML: %s", wrong.GetMessage())
+	at := placeOf(wrong.GetToken())
+	if column := tabIn(data, at.line); column > 0 {
+		r.mistake(place{at.line, column}, "not YAML: a tab; indent with spaces")
+		return
+	}
+	r.mistake(at, "not YAML: %s", wrong.GetMessage())
+}
+
+// tabIn returns the column of a tab among the spaces a line begins with, or 0.
+func tabIn(data []byte, line int) int {
+	lines := bytes.Split(data, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return 0
+	}
+	text := lines[line-1]
+	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+	return bytes.IndexByte(indent, '\t') + 1
 }
 
 func placeOfInvalid(data []byte) place {
@@ -270,7 +287,7 @@ func notBuilt(what, instead string) func(entry) {
 func (v entry) fields(list ...field) {
 	pairs, ok := v.pairs()
 	if !ok {
-		v.expected("a mapping with the keys " + strings.Join(keysOf(list), ", "))
+		v.expected("a mapping of " + strings.Join(keysOf(list), ", "))
 		return
 	}
 	seen := map[string]bool{}
@@ -278,8 +295,7 @@ func (v entry) fields(list ...field) {
 		seen[p.name] = true
 		i := slices.IndexFunc(list, func(f field) bool { return f.key == p.name })
 		if i < 0 {
-			v.mistake(p.key, "unknown key %s in %s%s; allowed: %s",
-				quoted(p.name), v.name, suggestion(p.name, keysOf(list)), strings.Join(keysOf(list), ", "))
+			seen[v.unknown(p, keysOf(list))] = true
 			continue
 		}
 		list[i].read(p)
@@ -289,6 +305,14 @@ func (v entry) fields(list ...field) {
 			v.mistake(v.begin(), "%s: the key %q is missing", v.name, f.key)
 		}
 	}
+}
+
+// unknown notes a key that is not allowed. It returns the one that was
+// probably meant, whose absence then needs no line of its own.
+func (v entry) unknown(p entry, allowed []string) (meant string) {
+	meant = nearest(p.name, allowed)
+	v.mistake(p.key, "unknown key %s in %s%s; allowed: %s", quoted(p.name), v.name, suggestion(p.name, allowed), strings.Join(allowed, ", "))
+	return meant
 }
 
 // pairs returns the keys and values of a mapping, the first of doubled ones.
@@ -367,18 +391,23 @@ func entryPlace(list *ast.SequenceNode, i int) place {
 	return placeOf(list.Start)
 }
 
-// suggestion is the allowed word that was probably meant, or nothing.
+// suggestion asks about the allowed word that was probably meant, if there is one.
 func suggestion(word string, allowed []string) string {
-	best, least := "", 3
+	if meant := nearest(word, allowed); meant != "" {
+		return fmt.Sprintf(" (did you mean %q?)", meant)
+	}
+	return ""
+}
+
+// nearest is the allowed word that at most two slips make into this one, or "".
+func nearest(word string, allowed []string) (best string) {
+	least := 3
 	for _, a := range allowed {
 		if d := distance(word, a); d < least && d < len(a) {
 			best, least = a, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
+	return best
 }
 
 // distance is how many letters to change, add, drop or swap with their
