@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -205,8 +203,10 @@ func inWords(err error) string {
 	return err.Error()
 }
 
+// print writes the finding. What a server answered may be in it, so no control
+// character gets to the terminal.
 func (f finding) print(out io.Writer, asJSON bool) error {
-	f.Detail, f.Todo = printable(f.Detail), printable(f.Todo)
+	f.Detail, f.Todo = singleLine(f.Detail), singleLine(f.Todo)
 	if asJSON {
 		return json.NewEncoder(out).Encode(f)
 	}
@@ -215,15 +215,4 @@ func (f finding) print(out io.Writer, asJSON bool) error {
 		_, err = fmt.Fprintf(out, "     %-14s → %s\n", "", f.Todo)
 	}
 	return err
-}
-
-// printable makes one line of what a part answered: no control character of a
-// server gets to the terminal.
-func printable(s string) string {
-	return singleLine(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?")))
 }

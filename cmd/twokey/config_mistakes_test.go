@@ -22,6 +22,10 @@ var mistakes = []struct {
 	{"an unknown key deep in a list", "limits: {wait: 15m", "limits: {wiat: 15m", []string{
 		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, rows`,
 	}},
+	{"an escape in a key", "team: department", "\"t\\e[31m\": department", []string{
+		"twokey.yaml:9:41: \"t\\x1b[31m\" is not a role's name; allowed: name, groups, same_person, and your own of the letters a-z, 0-9 and _, such as team",
+		`twokey.yaml:30:65: other: login.claims has no "team"; add it there, such as claims: {team: department}`,
+	}},
 	{"a doubled key", "state: /var/lib/twokey", "state: /var/lib/twokey\nstate: /srv", []string{
 		`twokey.yaml:4:1: the key "state" is given twice, first in line 3`,
 	}},

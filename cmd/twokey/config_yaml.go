@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -447,8 +448,17 @@ func quoted(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// singleLine keeps a message on its line, whatever the parser put in it.
-func singleLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// singleLine makes text fit for one line of a terminal, whatever a file or a
+// server put in it.
+func singleLine(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	return strings.Join(strings.Fields(clean), " ")
+}
 
 // path makes a path in the file absolute.
 func (r *configReader) path(p string) string {

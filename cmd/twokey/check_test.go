@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// part makes a probe with a fixed answer.
+func part(name, detail string, err error) probe {
+	return probe{name, func(context.Context) (string, error) { return detail, err }}
+}
+
+func TestExaminePrintsInOrder(t *testing.T) {
+	second := make(chan struct{})
+	probes := []probe{
+		{"first", func(context.Context) (string, error) { <-second; return "slow and fine", nil }},
+		{"second", func(context.Context) (string, error) { close(second); return "", errors.New("plain trouble") }},
+		part("third", "works", warns("change it", "not nice")),
+		part("fourth", "", warns("", "only a warning")),
+		part("fifth", "never said", errors.Join(fails("do this", "one"), nil, warns("and that", "two"), fmt.Errorf("three: %w", fails("wrapped", "inside")))),
+		part("sixth", "", fails("clean it", "a server said \x1b[31m\r\nok   sixth          fine\u202e")),
+		{"seventh", func(context.Context) (string, error) { panic("oh") }},
+	}
+	want := `ok   first          slow and fine
+FAIL second         plain trouble
+ok   third          works
+warn third          not nice
+                    → change it
+warn fourth         only a warning
+FAIL fifth          one
+                    → do this
+warn fifth          two
+                    → and that
+FAIL fifth          three: inside
+                    → wrapped
+FAIL sixth          a server said [31m ok sixth fine
+                    → clean it
+FAIL seventh        a bug in twokey: oh
+                    → please report this
+`
+	var out bytes.Buffer
+	if err := examine(t.Context(), &out, probes, time.Minute, false); !errors.Is(err, errUnhealthy) {
+		t.Errorf("got %v", err)
+	}
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestExamineIsWellWithWarnings(t *testing.T) {
+	var out bytes.Buffer
+	if err := examine(t.Context(), &out, []probe{part("a", "fine", warns("x", "y"))}, time.Minute, true); err != nil {
+		t.Error(err)
+	}
+	var got []finding
+	for d := json.NewDecoder(&out); d.More(); {
+		var f finding
+		if err := d.Decode(&f); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, f)
+	}
+	if len(got) != 2 || got[0] != (finding{"a", "ok", "fine", ""}) || got[1] != (finding{"a", "warn", "y", "x"}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestExamineBoundsEachPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		probes := []probe{
+			{"deaf", func(context.Context) (string, error) { <-stuck; return "", nil }},
+			{"slow", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", fmt.Errorf("dial: %w", ctx.Err()) }},
+			part("quick", "fine", nil),
+		}
+		var out bytes.Buffer
+		start := time.Now()
+		err := examine(t.Context(), &out, probes, probeTime, false)
+		if took := time.Since(start); took > probeTime+probeTime/5 || !errors.Is(err, errUnhealthy) {
+			t.Errorf("it took %s, and %v", took, err)
+		}
+		want := `FAIL deaf           no answer within 5s
+                    → see whether it is reachable from this machine
+FAIL slow           no answer within 5s (dial: context deadline exceeded)
+ok   quick          fine
+`
+		if out.String() != want {
+			t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+		}
+		close(stuck)
+	})
+}
+
+func check(t *testing.T, path string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := runCheck(t.Context(), &out, path, false)
+	return out.String(), err
+}
+
+func TestCheckSaysEveryMistake(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "twokey.yaml")
+	os.WriteFile(path, []byte(strings.Replace(whole, "ttl: 8h, source_address: false", "ttl: 8, source_address: maybe", 1)), 0o600)
+	out, err := check(t, path)
+	want := "FAIL config         " + path + ":10:83: ttl: \"8\" has no unit; write 8s, 8m or 8h\n" +
+		"FAIL config         " + path + ":10:102: source_address: expected true or false, not text\n"
+	if out != want || !errors.Is(err, errUnhealthy) {
+		t.Errorf("got %v and\n%s\nwant\n%s", err, out, want)
+	}
+}
+
+func TestCheckWithoutFile(t *testing.T) {
+	out, err := check(t, "/nowhere/twokey.yaml")
+	if !errors.Is(err, errUnhealthy) || !strings.Contains(out, "→ give the file with --config") {
+		t.Errorf("got %v and\n%s", err, out)
+	}
+}
+
+func TestProbeKeys(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(keys string) error
+		want   string // of the trouble; "" for none
+	}{
+		{"as made", func(string) error { return nil }, ""},
+		{"one is gone", func(k string) error { return os.Remove(k + "/host") }, "ssh.host_key: file KEYS/host is not there"},
+		{"one is open to everyone", func(k string) error { return os.Chmod(k+"/user_ca", 0o644) }, "certificates.user_ca: the secret file KEYS/user_ca is open to everyone on this machine; run: chmod o-rwx KEYS/user_ca"},
+		{"one is open to the group", func(k string) error { return os.Chmod(k+"/user_ca", 0o640) }, "certificates.user_ca: the group of KEYS/user_ca can use it (mode 0640)"},
+		{"one is no key", func(k string) error { return os.WriteFile(k+"/recording", []byte("x"), 0o600) }, "recordings.signing_key: file KEYS/recording is no private key in OpenSSH's format: ssh: no key found"},
+		{"user CA and host CA are one", func(k string) error {
+			data, err := os.ReadFile(k + "/user_ca")
+			return errors.Join(err, os.WriteFile(k+"/host_ca", data, 0o600))
+		}, "certificates.user_ca and certificates.host_ca are the same key"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			initIn(t, dir)
+			if err := c.damage(dir + "/keys"); err != nil {
+				t.Fatal(err)
+			}
+			config, err := loadConfig(dir + "/twokey.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = probeKeys(config)
+			got := strings.ReplaceAll(fmt.Sprint(err), dir+"/keys", "KEYS")
+			if c.want == "" && err != nil || c.want != "" && got != c.want {
+				t.Errorf("got %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestProbeClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		off  time.Duration
+		want string
+	}{
+		{"right", 0, ""},
+		{"a little slow", 20 * time.Second, "this clock is -20s off"},
+		{"far ahead", -10 * time.Minute, "this clock is 10m0s off"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", time.Now().Add(c.off).UTC().Format(http.TimeFormat))
+			}))
+			defer server.Close()
+			_, err := probeClock(t.Context(), &Config{Login: LoginConfig{Issuer: server.URL}})
+			got := fmt.Sprint(err)
+			if c.want == "" && err != nil || !within(got, c.want) {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+	if _, err := probeClock(t.Context(), &Config{Login: LoginConfig{Issuer: "http://127.0.0.1:1"}}); err == nil {
+		t.Error("a clock that nobody confirmed is fine")
+	}
+}
+
+// within compares what was said about a clock, which may be a second off.
+func within(got, want string) bool {
+	for _, second := range []string{"-20s", "-19s", "-21s"} {
+		if strings.Contains(got, strings.Replace(want, "-20s", second, 1)) {
+			return true
+		}
+	}
+	return strings.Contains(strings.Replace(got, "9m59s", "10m0s", 1), want)
+}
+
+func TestProbeSpool(t *testing.T) {
+	dir := t.TempDir()
+	if detail, err := probeSpool(dir + "/new"); failed(err) || !strings.Contains(detail, "which serve will make") {
+		t.Errorf("a folder to be made: %s, %v", detail, err)
+	}
+	if detail, err := probeSpool(dir); failed(err) || !strings.Contains(detail, "written and synced") {
+		t.Errorf("a folder: %s, %v", detail, err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("the doctor left %v", left)
+	}
+	os.WriteFile(dir+"/file", nil, 0o600)
+	if _, err := probeSpool(dir + "/file"); !failed(err) {
+		t.Error("a file is a fine spool")
+	}
+	if _, err := probeSpool(dir + "/a/b"); !failed(err) {
+		t.Error("a folder in no folder is a fine spool")
+	}
+}
+
+// failed reports whether more than warnings were found; a test runs on any filesystem.
+func failed(err error) bool {
+	for _, f := range (probe{}).findings("x", err) {
+		if f.State == "FAIL" {
+			return true
+		}
+	}
+	return false
+}

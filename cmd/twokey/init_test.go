@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func initIn(t *testing.T, dir string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := runInit(&out, dir, "b.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestInitMakesWhatParses(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's a \"new\" one")
+	out := initIn(t, dir)
+	for _, line := range []string{"made  " + dir + "/keys/user_ca", "made  " + dir + "/twokey.yaml", "twokey check --config " + dir + "/twokey.yaml"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("init did not say %q:\n%s", line, out)
+		}
+	}
+	c, err := loadConfig(filepath.Join(dir, "twokey.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 {
+		t.Errorf("the starter configuration has warnings: %s", c.Warnings)
+	}
+	if c.HTTP.URL != "https://b.example.com" || c.Recordings.Store.Dir != dir+"/recordings" {
+		t.Errorf("got url %s and store %s", c.HTTP.URL, c.Recordings.Store.Dir)
+	}
+	if detail, err := probeKeys(c); err != nil {
+		t.Errorf("the doctor on new keys: %s, %v", detail, err)
+	}
+}
+
+func TestInitKeysArePrivate(t *testing.T) {
+	dir := t.TempDir()
+	initIn(t, dir)
+	for path, want := range map[string]fs.FileMode{
+		"keys": fs.ModeDir | 0o700, "secrets": fs.ModeDir | 0o700, "twokey.yaml": 0o600,
+		"keys/host": 0o600, "keys/user_ca": 0o600, "keys/host_ca": 0o600, "keys/recording": 0o600,
+		"keys/host.pub": 0o644,
+	} {
+		info, err := os.Stat(filepath.Join(dir, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode() & (fs.ModeDir | fs.ModePerm); got != want {
+			t.Errorf("%s has mode %v, want %v", path, got, want)
+		}
+	}
+	if got, err := exec.Command("ssh-keygen", "-y", "-f", filepath.Join(dir, "keys/recording")).Output(); err != nil {
+		t.Errorf("ssh-keygen does not read the key: %v", err)
+	} else if pub, _ := os.ReadFile(filepath.Join(dir, "keys/recording.pub")); string(got) != string(pub) {
+		t.Errorf("ssh-keygen says %s, the file %s", got, pub)
+	}
+}
+
+func TestInitTwiceChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	initIn(t, dir)
+	before := contents(t, dir)
+	if err := os.Remove(filepath.Join(dir, "keys/host.pub")); err != nil {
+		t.Fatal(err)
+	}
+	out := initIn(t, dir)
+	if after := contents(t, dir); after != before {
+		t.Errorf("init again changed\n%s\nto\n%s", before, after)
+	}
+	if strings.Contains(out, "made") || strings.Count(out, "kept") != 5 {
+		t.Errorf("init again said:\n%s", out)
+	}
+}
+
+// contents is every file of a folder in one text.
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		all.WriteString(path + "\n" + string(data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+func TestInitRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, host, want string
+		prepare          func(dir string) error
+	}{
+		{"a host that is none", "a b\nstate: x", "is not the name of a host", func(string) error { return nil }},
+		{"an open folder of keys", "b", "run: chmod 0700", func(dir string) error {
+			os.Mkdir(dir+"/keys", 0o755)
+			return os.Chmod(dir+"/keys", 0o755)
+		}},
+		{"something else where a key goes", "b", "is there but is no private key", func(dir string) error {
+			os.Mkdir(dir+"/keys", 0o700)
+			return os.WriteFile(dir+"/keys/host", []byte("hello"), 0o600)
+		}},
+		{"a file where the folder goes", "b", "making a folder", func(dir string) error {
+			return os.WriteFile(dir+"/keys", nil, 0o600)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := c.prepare(dir); err != nil {
+				t.Fatal(err)
+			}
+			before := contents(t, dir)
+			err := runInit(&bytes.Buffer{}, dir, c.host)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if after := contents(t, dir); after != before {
+				t.Errorf("it left %s", after)
+			}
+		})
+	}
+}
+
+func TestInitKeysAreEd25519(t *testing.T) {
+	dir := t.TempDir()
+	initIn(t, dir)
+	data, err := os.ReadFile(filepath.Join(dir, "keys/user_ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(data)
+	if err != nil || signer.PublicKey().Type() != ssh.KeyAlgoED25519 {
+		t.Errorf("got %v, %v", signer, err)
+	}
+}
