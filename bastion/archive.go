@@ -1,0 +1,41 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file says what the bastion asks of the recordings. It knows no formats
+// and no store: those are the archive's.
+
+// ErrNoRecording is what an Archive answers for an ID that it does not hold.
+var ErrNoRecording = errors.New("no such recording")
+
+// Archive holds the sessions that have ended (and may hold those that run).
+// Its methods may be called by many at once; each stops when ctx ends. Errors
+// are sentences for people; an ID it does not hold is ErrNoRecording, wrapped.
+// IDs are ULIDs in upper case, already checked for their form.
+type Archive interface {
+	// List yields the sessions, newest first. It is asked to stop by the loop
+	// breaking off. An error is about one session or the whole store and the
+	// sequence may go on behind it: one bad recording never hides another.
+	List(ctx context.Context) iter.Seq2[session.Summary, error]
+	// Events yields what happened, in order, as far as it is stored; a
+	// terminal's first size comes first, as a Resize. The bytes are kept
+	// raw, and valid only until the next event. An error ends the sequence.
+	Events(ctx context.Context, id string) iter.Seq2[session.Event, error]
+	// Export writes one asciicast v2 file.
+	Export(ctx context.Context, id string, w io.Writer) error
+	// Verify checks the recordings, all of them and the ledger when ids is
+	// empty, and writes a line for each to w. An error says that something
+	// was found, or could not be checked.
+	Verify(ctx context.Context, ids []string, w io.Writer) error
+	// Viewed puts into the books that a person looked: what is "replay",
+	// "export" or "verify", and id is empty for all. When it fails they do
+	// not get to see it.
+	Viewed(ctx context.Context, who session.Identity, what, id string) error
+}
