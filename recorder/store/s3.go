@@ -1,0 +1,199 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// This file is the store for production: a bucket of anything that speaks S3,
+// and the only place that knows minio-go.
+
+// S3Config says where a bucket is and how to get in.
+type S3Config struct {
+	Endpoint  string // URL, http or https, without a path
+	Region    string // us-east-1 when empty
+	Bucket    string
+	Prefix    string // put before every name, without slashes at its ends; may be empty
+	AccessKey string
+	SecretKey string
+
+	// OpTimeout bounds each operation, on top of the caller's context; 30 s when zero.
+	OpTimeout time.Duration
+}
+
+// S3 is a Store in a bucket. Buckets are addressed by path (ENDPOINT/BUCKET).
+type S3 struct {
+	client  *minio.Client
+	bucket  string
+	prefix  string
+	timeout time.Duration
+}
+
+// NewS3 returns the store. It does not reach out: Try does.
+func NewS3(c S3Config) (*S3, error) {
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, fmt.Errorf("the S3 endpoint %q is not an http or https URL", c.Endpoint)
+	}
+	if c.Bucket == "" {
+		return nil, errors.New("no bucket")
+	}
+	if c.Prefix != "" {
+		if err := CheckName(c.Prefix); err != nil {
+			return nil, err
+		}
+		c.Prefix += "/"
+	}
+	if c.Region == "" {
+		c.Region = "us-east-1" // with a region given, the client asks nobody for one
+	}
+	if c.OpTimeout == 0 {
+		c.OpTimeout = 30 * time.Second
+	}
+	client, err := minio.New(u.Host, &minio.Options{
+		Creds:        credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""),
+		Secure:       u.Scheme == "https",
+		Region:       c.Region,
+		BucketLookup: minio.BucketLookupPath,
+		Transport:    transport(c.OpTimeout),
+		MaxRetries:   1, // who calls retries, and knows that a Put may have worked
+	})
+	if err != nil {
+		return nil, fmt.Errorf("s3: %w", err)
+	}
+	return &S3{client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout}, nil
+}
+
+func transport(timeout time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: timeout,
+		IdleConnTimeout:       60 * time.Second,
+		MaxIdleConnsPerHost:   16,
+		// Objects are compressed already, and a length must mean what it says.
+		DisableCompression: true,
+	}
+}
+
+// Put is Store's. The object goes out in one request with If-None-Match: *.
+func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) {
+	if err := CheckName(name); err != nil {
+		return "", err
+	}
+	if len(data) > MaxObject {
+		return "", ErrTooLarge
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	opts := minio.PutObjectOptions{ContentType: contentType(name), DisableMultipart: true}
+	opts.SetMatchETagExcept("*")
+	info, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), opts)
+	if err != nil {
+		return "", s.failure(err)
+	}
+	return info.VersionID, nil
+}
+
+func contentType(name string) string {
+	switch {
+	case strings.HasSuffix(name, ".zst"):
+		return "application/zstd"
+	case strings.HasSuffix(name, ".json"):
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// Get is Store's.
+func (s *S3) Get(ctx context.Context, name, version string, limit int64) ([]byte, string, error) {
+	if err := CheckName(name); err != nil {
+		return nil, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	core := minio.Core{Client: s.client} // one plain request, no seeking
+	body, info, _, err := core.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{VersionID: version})
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", name, s.failure(err))
+	}
+	defer body.Close()
+	data, err := readAtMost(body, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", name, s.failure(err))
+	}
+	if info.Size != int64(len(data)) {
+		return nil, "", fmt.Errorf("%s: the store promised %d bytes and sent %d", name, info.Size, len(data))
+	}
+	return data, info.VersionID, nil
+}
+
+// List is Store's.
+func (s *S3) List(ctx context.Context, folder string) ([]Object, error) {
+	if err := checkFolder(folder); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel() // also ends the client's goroutine when we leave early
+	var list []Object
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + folder}) {
+		if o.Err != nil {
+			return nil, s.failure(o.Err)
+		}
+		name, ours := strings.CutPrefix(o.Key, s.prefix)
+		if !ours || CheckName(strings.TrimSuffix(name, "/")) != nil || name == folder {
+			continue
+		}
+		if len(list) == maxListing {
+			return nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
+		}
+		list = append(list, Object{Name: name, Size: o.Size})
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, s.failure(err)
+	}
+	sortByName(list)
+	return list, nil
+}
+
+func sortByName(list []Object) {
+	slices.SortFunc(list, func(a, b Object) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// failure turns an error of the client into one of the contract, or into words.
+func (s *S3) failure(err error) error {
+	var r minio.ErrorResponse
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the store did not answer in time: %w", err)
+	case !errors.As(err, &r):
+		return fmt.Errorf("the store cannot be reached: %w", err)
+	}
+	switch {
+	case r.StatusCode == http.StatusPreconditionFailed, r.Code == minio.PreconditionFailed,
+		r.Code == "ConditionalRequestConflict": // another Put of the same name at this very moment
+		return ErrExists
+	case r.Code == minio.NoSuchBucket:
+		return fmt.Errorf("the bucket %s does not exist: %w", s.bucket, err)
+	case r.Code == minio.NoSuchKey, r.Code == "NoSuchVersion":
+		return ErrNotExist
+	case r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnauthorized,
+		r.Code == "InvalidAccessKeyId", r.Code == "XAdminUserNotFound": // versitygw says 404 with the latter
+		return fmt.Errorf("the store does not let us in: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,134 @@
+// Package store keeps the objects of recordings: segments, manifests and
+// ledger entries, in an S3-compatible bucket or in a folder.
+//
+// Its one idea: an object is written once and never changed. Put refuses a name
+// that is taken, so that a bug, a second bastion or a thief with the bastion's
+// credentials can add but not rewrite. Nothing here deletes.
+//
+// It knows nothing of sessions, compression or signatures, and it does not
+// retry: who calls knows how long it is worth trying.
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var (
+	// ErrExists is returned by Put for a name that is taken, whatever it holds.
+	ErrExists = errors.New("the object is already there")
+	// ErrNotExist is returned by Get for an object that is not there.
+	ErrNotExist = errors.New("no such object")
+	// ErrTooLarge is returned by Get for an object longer than the caller takes.
+	ErrTooLarge = errors.New("the object is larger than allowed")
+	// ErrBadName is returned for a name outside of the rules of CheckName.
+	ErrBadName = errors.New("not a name for an object")
+)
+
+// MaxObject is the largest object Put takes, in bytes: objects go out whole,
+// in one request, never in parts.
+const MaxObject = 64 << 20
+
+// Store keeps immutable objects by name. Names are paths with slashes (see
+// CheckName). Every method may be called from any goroutine, gives up when ctx
+// ends, and has a time limit of its own.
+type Store interface {
+	// Put stores a new object whole or not at all and returns its version,
+	// which is empty where a store has none. ErrExists means that the name is
+	// taken. After any other error the object may be there or not: Put again,
+	// and at ErrExists compare what Get returns.
+	Put(ctx context.Context, name string, data []byte) (version string, err error)
+
+	// Get returns an object of at most limit bytes, and its version. An empty
+	// version asks for the newest. Errors: ErrNotExist, ErrTooLarge, or the
+	// store's own.
+	Get(ctx context.Context, name, version string, limit int64) (data []byte, got string, err error)
+
+	// List returns what lies directly in a folder ("" or a name that ends
+	// with a slash), sorted by name: objects, and folders with a slash at the
+	// end of their name and size 0. A folder that is not there is empty.
+	List(ctx context.Context, folder string) ([]Object, error)
+}
+
+// Object is an entry of a listing.
+type Object struct {
+	Name string // whole, not relative to the folder
+	Size int64  // bytes
+}
+
+// Folder reports whether the entry is a folder.
+func (o Object) Folder() bool { return strings.HasSuffix(o.Name, "/") }
+
+// Base is the last part of the name, without a slash.
+func (o Object) Base() string {
+	name := strings.TrimSuffix(o.Name, "/")
+	return name[strings.LastIndexByte(name, '/')+1:]
+}
+
+// maxListing bounds what one folder may hold before List gives up.
+const maxListing = 1 << 20
+
+// CheckName returns ErrBadName unless the name is one that every store can
+// hold: parts of A-Z a-z 0-9 . _ - + @, divided by single slashes, none of
+// them beginning with a dot, at most 512 bytes in all.
+func CheckName(name string) error {
+	if name == "" || len(name) > 512 {
+		return fmt.Errorf("%w: %q", ErrBadName, name)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part[0] == '.' || strings.ContainsFunc(part, notInName) {
+			return fmt.Errorf("%w: %q", ErrBadName, name)
+		}
+	}
+	return nil
+}
+
+func notInName(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("._-+@", r)
+}
+
+func checkFolder(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	if !strings.HasSuffix(folder, "/") {
+		return fmt.Errorf("%w: the folder %q does not end with a slash", ErrBadName, folder)
+	}
+	return CheckName(strings.TrimSuffix(folder, "/"))
+}
+
+// The one object Try leaves in a store.
+const (
+	tryName = "twokey-check"
+	tryText = "twokey wrote this to see whether it can. It is never changed; leave it here.\n"
+)
+
+// Try finds out whether a store does what recordings need: taking an object,
+// refusing to take it twice, and giving it back. It leaves one small object
+// called twokey-check behind. The error is for an operator to read.
+func Try(ctx context.Context, s Store) error {
+	if _, err := s.Put(ctx, tryName, []byte(tryText)); err != nil && !errors.Is(err, ErrExists) {
+		return fmt.Errorf("writing %s: %w", tryName, err)
+	}
+	switch _, err := s.Put(ctx, tryName, []byte(tryText)); {
+	case err == nil:
+		return fmt.Errorf("the store overwrites objects although it was told not to (If-None-Match: *): recordings are not safe in it")
+	case !errors.Is(err, ErrExists):
+		return fmt.Errorf("writing %s again: %w", tryName, err)
+	}
+	data, _, err := s.Get(ctx, tryName, "", 1<<10)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", tryName, err)
+	}
+	if !bytes.Equal(data, []byte(tryText)) {
+		return fmt.Errorf("the store gave back something else than was written to %s", tryName)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package store_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/recorder/store/storetest"
+)
+
+func TestMemory(t *testing.T) { storetest.Run(t, storetest.NewMemory(t)) }
+
+func TestFolder(t *testing.T) {
+	s, err := store.NewFolder(filepath.Join(t.TempDir(), "recordings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	storetest.Run(t, s)
+}
+
+func TestS3(t *testing.T) { storetest.Run(t, storetest.StartVersity(t).Store()) }
+
+func TestS3SaysWhatIsWrong(t *testing.T) {
+	v := storetest.StartVersity(t)
+	for _, c := range []struct {
+		name, want string
+		change     func(*store.S3Config)
+	}{
+		{"no such bucket", "the bucket elsewhere does not exist", func(c *store.S3Config) { c.Bucket = "elsewhere" }},
+		{"wrong secret", "does not let us in", func(c *store.S3Config) { c.SecretKey = "guess" }},
+		{"wrong access key", "does not let us in", func(c *store.S3Config) { c.AccessKey = "guess" }},
+		{"nobody there", "cannot be reached", func(c *store.S3Config) { c.Endpoint = "http://127.0.0.1:1" }},
+	} {
+		config := v.Config
+		c.change(&config)
+		s, err := store.NewS3(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Try(t.Context(), s); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q in it", c.name, err, c.want)
+		}
+	}
+}
+
+func TestS3ThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	v := storetest.StartVersity(t)
+	v.Config.OpTimeout = 300 * time.Millisecond
+	s := v.Store()
+	v.Freeze()
+	defer v.Thaw()
+	begin := time.Now()
+	if _, err := s.Put(t.Context(), "a", []byte("x")); err == nil || time.Since(begin) > 5*time.Second {
+		t.Errorf("Put: %v after %v", err, time.Since(begin))
+	}
+}
+
+func TestFolderLeavesNothingHalfWritten(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a crash in the middle of a Put leaves behind is not an object.
+	os.MkdirAll(filepath.Join(dir, "a"), 0o700)
+	os.WriteFile(filepath.Join(dir, "a", ".new-123"), []byte("half"), 0o600)
+	if list, err := s.List(t.Context(), "a/"); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if _, err := s.Put(t.Context(), "a/b", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	entries, _ := os.ReadDir(filepath.Join(dir, "a"))
+	if len(entries) != 2 {
+		t.Errorf("%v", entries)
+	}
+}
+
+func TestS3Config(t *testing.T) {
+	for _, c := range []store.S3Config{{}, {Endpoint: "x", Bucket: "b"}, {Endpoint: "ftp://x", Bucket: "b"},
+		{Endpoint: "http://x"}, {Endpoint: "http://x", Bucket: "b", Prefix: "../y"}} {
+		if _, err := store.NewS3(c); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
+	}
+	if _, err := store.NewS3(store.S3Config{Endpoint: "http://x", Bucket: "b", Prefix: "/p"}); !errors.Is(err, store.ErrBadName) {
+		t.Error(err)
+	}
+}
