@@ -178,6 +178,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 		{"deep lists", deep, "x:1:25: nested too deeply"},
 		{"deep mappings", strings.Repeat("{a: ", 100_000), "x:1:97: nested too deeply"},
 		{"deep entries", strings.Repeat("- ", 200_000), "x:1:257: nested too deeply"},
+		{"too many keys", strings.Repeat("a: 1\n", mostKeys+1), "x:20001:2: more than 20000 keys; is this the configuration?"},
 		{"a bomb", "a: &a [x,x]\nb: &b [*a,*a]\n", strings.Join([]string{
 			"x:1:4: anchors, aliases and merge keys are not allowed; write the value out",
 			"x:2:4: anchors, aliases and merge keys are not allowed; write the value out",
@@ -190,6 +191,15 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestManyMistakesAreCounted(t *testing.T) {
+	_, err := parseConfig("x", []byte(strings.Repeat("a: 1\n", 300)))
+	all := err.(Mistakes)
+	// 7 keys are missing, 1 is unknown, 299 times it is doubled.
+	if last := all[len(all)-1].Text; len(all) != mostMistakes || last != "and 208 more mistakes from here on" {
+		t.Errorf("got %d mistakes, the last: %s", len(all), last)
 	}
 }
 

@@ -22,11 +22,13 @@ import (
 // it is. It walks the syntax tree itself instead of decoding into structs, so
 // that one run finds every mistake and each has its line and column.
 
-// How deep a configuration nests at most, and how many lists and mappings
-// begin on one line; the parser recurses on both.
+// What bounds the parser: it recurses into what is nested and into what begins
+// on one line, and takes time by the square of the keys.
 const (
-	deepest    = 24
-	lineOpened = 128
+	deepest      = 24
+	lineOpened   = 128
+	mostKeys     = 20_000
+	mostMistakes = 100 // of a file that are said
 )
 
 // configReader collects what is wrong with a file.
@@ -48,12 +50,18 @@ func (r *configReader) warn(at place, format string, args ...any) {
 	r.warnings = append(r.warnings, m.Error())
 }
 
-// sorted returns the mistakes in the order of the file, each once.
+// sorted returns the mistakes in the order of the file, each once, and a
+// sentence for those beyond the first hundred.
 func (r *configReader) sorted() Mistakes {
 	slices.SortStableFunc(r.mistakes, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Text, b.Text))
 	})
-	return slices.Compact(r.mistakes)
+	all := slices.Compact(r.mistakes)
+	if more := len(all) - mostMistakes; more > 0 {
+		all = all[:mostMistakes]
+		all[mostMistakes-1].Text = fmt.Sprintf("and %d more mistakes from here on", more+1)
+	}
+	return all
 }
 
 // place is a position in the file, both counted from 1; the zero place is the
@@ -110,7 +118,7 @@ func (r *configReader) top(file *ast.File) (root entry, ok bool) {
 // the parser spends time and stack on them.
 func (r *configReader) plain(tokens token.Tokens) bool {
 	before := len(r.mistakes)
-	depth, line, opened := 0, 0, 0
+	depth, line, opened, keys := 0, 0, 0, 0
 	for _, t := range tokens {
 		if t.Position.Line != line {
 			line, opened = t.Position.Line, 0
@@ -131,6 +139,12 @@ func (r *configReader) plain(tokens token.Tokens) bool {
 			opened++
 		case token.MappingEndType, token.SequenceEndType:
 			depth--
+		case token.MappingValueType:
+			keys++
+		}
+		if keys > mostKeys {
+			r.mistake(placeOf(t), "more than %d keys; is this the configuration?", mostKeys)
+			return false
 		}
 		if depth > deepest || opened > lineOpened {
 			r.mistake(placeOf(t), "nested too deeply")
