@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twokey/twokey/recorder/store"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,7 @@ func partProbes(c *Config) []probe {
 	probes := []probe{
 		{"keys", func(context.Context) (string, error) { return probeKeys(c) }},
 		{"clock", func(ctx context.Context) (string, error) { return probeClock(ctx, c) }},
+		{"store", func(ctx context.Context) (string, error) { return probeStore(ctx, c.Recordings.Store) }},
 		{"http", func(context.Context) (string, error) { return probePages(c) }},
 		{"spool", func(context.Context) (string, error) { return probeSpool(c.State) }},
 	}
@@ -138,6 +140,29 @@ func dateOf(ctx context.Context, url string) (theirs, ours time.Time, err error)
 	return theirs.Add(time.Second / 2), ours, err
 }
 
+// probeStore lets the store take an object, refuse it twice and give it back.
+func probeStore(ctx context.Context, c StoreConfig) (string, error) {
+	if _, err := os.Stat(c.Dir); c.Dir != "" && errors.Is(err, fs.ErrNotExist) {
+		return probeParent(c.Dir) // made by serve, so that it belongs to who runs it
+	}
+	s, err := c.open()
+	if err != nil {
+		return "", fails("", "%s: %s", c.URL, err)
+	}
+	start := time.Now()
+	if err := store.Try(ctx, s); err != nil {
+		return "", fails(storeAdvice(c), "%s: %s", c.URL, err)
+	}
+	return fmt.Sprintf("%s, wrote and read 1 object in %d ms", c.URL, time.Since(start).Milliseconds()), nil
+}
+
+func storeAdvice(c StoreConfig) string {
+	if c.Dir != "" {
+		return "give the folder to the user who runs twokey, on a disk with room and hard links"
+	}
+	return "see that " + c.Endpoint + " is reached from here, that the bucket " + c.Bucket + " is there, and that the key may put, get and list in it"
+}
+
 // How much room the spool should have.
 const (
 	roomWarn = 2 << 30
@@ -155,7 +180,7 @@ var filesystems = map[int64]string{
 // probeSpool writes a file where the spool will be and removes it.
 func probeSpool(dir string) (string, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return probeSpoolParent(dir)
+		return probeParent(dir)
 	}
 	if err := tryWriting(dir); err != nil {
 		return "", fails("give the folder to the user who runs twokey, on a disk with room", "%s cannot be written: %s", dir, err)
@@ -163,8 +188,8 @@ func probeSpool(dir string) (string, error) {
 	return probeDisk(dir, dir+", written and synced")
 }
 
-// probeSpoolParent answers for a folder that serve will make.
-func probeSpoolParent(dir string) (string, error) {
+// probeParent answers for a folder that serve will make.
+func probeParent(dir string) (string, error) {
 	parent := filepath.Dir(dir)
 	if err := tryWriting(parent); err != nil {
 		return "", fails("mkdir -p "+dir+", and give it to the user who runs twokey", "%s is not there and cannot be made: %s", dir, err)

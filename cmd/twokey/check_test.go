@@ -219,6 +219,36 @@ func TestProbeSpool(t *testing.T) {
 	}
 }
 
+func TestProbeStore(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name  string
+		store StoreConfig
+		want  string // of the detail, or else of the trouble
+		fail  bool
+	}{
+		{"a folder", StoreConfig{URL: "file://" + dir, Dir: dir}, "wrote and read 1 object in", false},
+		{"again", StoreConfig{URL: "file://" + dir, Dir: dir}, "wrote and read 1 object in", false},
+		{"a folder to be made", StoreConfig{URL: "file://x", Dir: dir + "/new"}, "which serve will make", false},
+		{"nobody there", StoreConfig{URL: "s3://b", Bucket: "bucket", Endpoint: "http://127.0.0.1:1", AccessKey: Secret{literal: "x"}, SecretKey: Secret{literal: "y"}}, "s3://b: ", true},
+		{"no secret", StoreConfig{URL: "s3://b", Bucket: "bucket", Endpoint: "http://127.0.0.1:1", AccessKey: Secret{Env: "TWOKEY_TEST_NOT"}}, "s3://b: recordings.s3.access_key: the environment variable TWOKEY_TEST_NOT is not set", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			detail, err := probeStore(t.Context(), c.store)
+			got := detail
+			if failed(err) {
+				got = err.Error()
+			}
+			if failed(err) != c.fail || !strings.Contains(got, c.want) {
+				t.Errorf("got %s, %v; want %s", detail, err, c.want)
+			}
+		})
+	}
+	if _, err := os.Stat(dir + "/new"); err == nil {
+		t.Error("the doctor made the store's folder")
+	}
+}
+
 // failed reports whether more than warnings were found; a test runs on any filesystem.
 func failed(err error) bool {
 	for _, f := range (probe{}).findings("x", err) {

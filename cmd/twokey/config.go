@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
 )
 
@@ -104,6 +105,26 @@ type StoreConfig struct {
 	Region    string
 	AccessKey Secret
 	SecretKey Secret
+}
+
+// open reads the store's secrets and returns the store. It reaches out to
+// nothing; a folder that is not there is made.
+func (c StoreConfig) open() (store.Store, error) {
+	if c.Dir != "" {
+		return store.NewFolder(c.Dir)
+	}
+	access, err := c.AccessKey.Value()
+	if err != nil {
+		return nil, fmt.Errorf("recordings.s3.access_key: %w", err)
+	}
+	secret, err := c.SecretKey.Value()
+	if err != nil {
+		return nil, fmt.Errorf("recordings.s3.secret_key: %w", err)
+	}
+	return store.NewS3(store.S3Config{
+		Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket, Prefix: c.Prefix,
+		AccessKey: access, SecretKey: secret,
+	})
 }
 
 // TargetConfig is a database and the ways into it.

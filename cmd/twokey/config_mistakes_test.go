@@ -212,7 +212,7 @@ var mistakes = []struct {
 		`twokey.yaml:12:10: store: "Recordings" is not a bucket's name; expected s3://BUCKET or s3://BUCKET/PREFIX`,
 	}},
 	{"a prefix that climbs", "s3://recordings/prod", "s3://recordings/../prod", []string{
-		`twokey.yaml:12:10: store: the prefix "../prod" has an empty part, . or .. in it`,
+		`twokey.yaml:12:10: store: the prefix "../prod" cannot be one; allowed: parts of A-Z, a-z, 0-9 and . _ - + @ with single slashes between, none beginning with a dot`,
 	}},
 	{"a folder with two slashes", "s3://recordings/prod", "file://recordings", []string{
 		"twokey.yaml:12:10: store: a folder is written with three slashes: file:///var/lib/twokey/recordings",

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
 )
 
@@ -252,8 +253,8 @@ func (c *StoreConfig) read(v entry) {
 		return
 	}
 	prefix := strings.Trim(u.Path, "/")
-	if slices.ContainsFunc(strings.Split(prefix, "/"), func(s string) bool { return s == "." || s == ".." || s == "" && prefix != "" }) {
-		v.wrong("the prefix %s has an empty part, . or .. in it", quoted(prefix))
+	if prefix != "" && store.CheckName(prefix) != nil {
+		v.wrong("the prefix %s cannot be one; allowed: parts of A-Z, a-z, 0-9 and . _ - + @ with single slashes between, none beginning with a dot", quoted(prefix))
 		return
 	}
 	c.Bucket, c.Prefix = u.Host, prefix
