@@ -1,0 +1,136 @@
+package pgwire
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// This file is what the doctor asks: does the login work, and is the role one
+// that an engineer can be given.
+
+// Report is what Check found out about a database and role.
+type Report struct {
+	Version  string   // the server's, such as "15.18"
+	Warnings []string // sentences; what works and should be changed
+}
+
+// Check logs in, tries what a kill needs, and judges the role. Its error is a
+// session.Cause with a sentence.
+func (d *Database) Check(ctx context.Context) (Report, error) {
+	c := newControl(d)
+	c.open()
+	defer c.close()
+	version, err := c.ready(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{Version: version}
+	if err := c.tryKilling(ctx); err != nil {
+		return r, err
+	}
+	powers, err := c.powers(ctx)
+	if err != nil {
+		return r, noDatabase("what role " + d.up.User + " may do cannot be read: " + err.Error())
+	}
+	for _, p := range powers {
+		if p.superuser && d.up.Superuser != d.up.User {
+			return r, noDatabase("role " + d.up.User + " may become " + p.role + ", who is a superuser; give this mode a role that may not, or name it under superuser")
+		}
+		r.Warnings = append(r.Warnings, "role "+d.up.User+" "+p.why)
+	}
+	settings, err := c.roleSettings(ctx)
+	if err != nil {
+		return r, noDatabase("the settings of role " + d.up.User + " cannot be read: " + err.Error())
+	}
+	for _, s := range settings {
+		r.Warnings = append(r.Warnings, "role "+d.up.User+" has "+s+" set for every session of its own; whoever uses the role can set that, so make sure it was you (alter role … reset …)")
+	}
+	return r, nil
+}
+
+// tryKilling makes sure that the role sees its own backends and may end them:
+// the database answers for a pid that does not exist.
+func (c *control) tryKilling(ctx context.Context) error {
+	if _, err := c.query(ctx, "select pg_catalog.pg_terminate_backend(0)"); err != nil {
+		return noDatabase("role " + c.db.up.User + " may not end its own backends, so no kill would work: " + err.Error())
+	}
+	rows, err := c.query(ctx, "select backend_start::text from pg_catalog.pg_stat_activity where pid = pg_catalog.pg_backend_pid()")
+	if err != nil || len(rows) != 1 || rows[0][0] == "" {
+		return noDatabase("role " + c.db.up.User + " does not see its own backends in pg_stat_activity, so no kill could be confirmed")
+	}
+	return nil
+}
+
+type power struct {
+	role      string
+	superuser bool
+	why       string
+}
+
+// powers are the ways of the role to more than data in this database.
+func (c *control) powers(ctx context.Context) ([]power, error) {
+	rows, err := c.query(ctx, `
+		select r.rolname, r.rolsuper::text, r.rolname = current_user, r.rolcreaterole::text, r.rolreplication::text, r.rolbypassrls::text
+		from pg_catalog.pg_roles r where pg_catalog.pg_has_role(current_user, r.oid, 'member')`)
+	if err != nil {
+		return nil, err
+	}
+	grim := map[string]string{
+		"pg_execute_server_program": "may run programs on the database's machine",
+		"pg_read_server_files":      "may read files of the database's machine",
+		"pg_write_server_files":     "may write files of the database's machine",
+		"pg_signal_backend":         "may end other people's statements",
+	}
+	var found []power
+	for _, row := range rows {
+		role := row[0]
+		via := ""
+		if row[2] != "t" {
+			via = " (as " + role + ")"
+		}
+		switch {
+		case row[1] == "true":
+			found = append(found, power{role: role, superuser: true, why: "is a superuser" + via})
+			continue
+		case grim[role] != "":
+			found = append(found, power{role: role, why: grim[role]})
+		}
+		for i, why := range []string{"may make roles", "may replicate the whole cluster", "passes row security"} {
+			if row[3+i] == "true" {
+				found = append(found, power{role: role, why: why + via})
+			}
+		}
+	}
+	return found, nil
+}
+
+// harmless are settings that people do set for a role, and that can not make
+// its statements mean something else.
+var harmless = []string{
+	"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+	"default_transaction_read_only", "default_transaction_isolation", "work_mem", "client_connection_check_interval",
+	"log_statement", "log_min_duration_statement", "timezone", "tcp_keepalives_idle",
+}
+
+// roleSettings returns what has been set for the role with ALTER ROLE … SET
+// and is not harmless, as "name=value". A shared role can do that to itself,
+// and so to everyone who uses it next.
+func (c *control) roleSettings(ctx context.Context) ([]string, error) {
+	rows, err := c.query(ctx, `
+		select pg_catalog.unnest(s.setconfig) from pg_catalog.pg_db_role_setting s
+		join pg_catalog.pg_roles r on r.oid = s.setrole
+		where r.rolname = session_user and s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))`)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, row := range rows {
+		name, value, _ := strings.Cut(row[0], "=")
+		if !slices.Contains(harmless, strings.ToLower(name)) {
+			found = append(found, readable(fmt.Sprintf("%s=%s", name, value), 200))
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,276 @@
+package pgwire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file logs in to the database, from what the configuration says and
+// nothing else: libpq's environment variables, password file, service file and
+// certificates in the home folder have no say.
+
+// Upstream says where a database is and how twokey logs in to it.
+type Upstream struct {
+	Host     string // a name, an address, or the absolute path of a unix socket's folder
+	Port     int    // 1..65535
+	Database string
+	User     string
+	// Password is asked at each connect. nil is for a database that asks for none.
+	Password func(ctx context.Context) (string, error)
+	// SSLMode is libpq's sslmode; empty means verify-full. A unix socket has no TLS.
+	SSLMode     string
+	SSLRootCert string // file of PEM certificates; empty means the system's
+
+	ConnectTimeout time.Duration // for the whole login; 0 means 10 s
+
+	// Both are set at connect when they are not 0; whole milliseconds.
+	StatementTimeout         time.Duration
+	IdleInTransactionTimeout time.Duration
+
+	// Superuser repeats User when that role is a superuser and shall be one.
+	// Every other superuser is refused.
+	Superuser string
+}
+
+const (
+	defaultConnectTimeout = 10 * time.Second
+	maxServerMessage      = 64 << 20 // bytes of one message from the database
+)
+
+// Database is one database and role. It is shared by all sessions that use
+// them, and safe for concurrent use.
+type Database struct {
+	up      Upstream
+	base    *pgconn.Config // without password and parameters
+	control *control
+}
+
+// NewDatabase checks what can be checked without connecting. Its errors are
+// sentences for whoever writes the configuration.
+func NewDatabase(up Upstream) (*Database, error) {
+	if err := up.valid(); err != nil {
+		return nil, err
+	}
+	if up.ConnectTimeout == 0 {
+		up.ConnectTimeout = defaultConnectTimeout
+	}
+	base, err := up.config()
+	if err != nil {
+		return nil, err
+	}
+	d := &Database{up: up, base: base}
+	d.control = newControl(d)
+	return d, nil
+}
+
+// Name is the database's name and User the role: what a client must ask for,
+// or be given as PGDATABASE and PGUSER.
+func (d *Database) Name() string { return d.up.Database }
+
+// User is described at Name.
+func (d *Database) User() string { return d.up.User }
+
+func (up Upstream) valid() error {
+	for what, text := range map[string]string{"host": up.Host, "database": up.Database, "user": up.User} {
+		if text == "" {
+			return fmt.Errorf("the database's %s is missing", what)
+		}
+	}
+	for _, text := range []string{up.Host, up.Database, up.User, up.SSLMode, up.SSLRootCert} {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Errorf("%q has a control character in it", text)
+		}
+	}
+	switch {
+	case strings.Contains(up.Host, ","):
+		return fmt.Errorf("one host, please: %q", up.Host)
+	case up.Port < 1 || up.Port > 65535:
+		return fmt.Errorf("the database's port %d is not within 1..65535", up.Port)
+	case up.Superuser != "" && up.Superuser != up.User:
+		return fmt.Errorf("superuser names %q, but the login's user is %q", up.Superuser, up.User)
+	}
+	return nil
+}
+
+// config builds pgconn's configuration. Every setting that pgconn would
+// otherwise take from the environment or the home folder is given.
+func (up Upstream) config() (*pgconn.Config, error) {
+	service, remove, err := emptyService()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	mode := up.SSLMode
+	if mode == "" {
+		mode = "verify-full"
+	}
+	var dsn strings.Builder
+	for _, s := range [][2]string{
+		{"host", up.Host}, {"port", strconv.Itoa(up.Port)}, {"dbname", up.Database}, {"user", up.User},
+		{"password", "not this one"}, {"passfile", ""}, {"service", "none"}, {"servicefile", service},
+		{"sslmode", mode}, {"sslrootcert", up.SSLRootCert}, {"sslcert", ""}, {"sslkey", ""}, {"sslpassword", ""},
+		{"sslcertmode", "disable"}, {"sslsni", "1"}, {"sslnegotiation", "postgres"}, {"channel_binding", "prefer"},
+		{"require_auth", ""}, {"target_session_attrs", "any"}, {"min_protocol_version", "3.0"}, {"max_protocol_version", "3.0"},
+		{"krbsrvname", ""}, {"krbspn", ""}, {"connect_timeout", strconv.Itoa(max(int(up.ConnectTimeout/time.Second), 1))},
+	} {
+		value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s[1])
+		fmt.Fprintf(&dsn, "%s='%s' ", s[0], value)
+	}
+	cfg, err := pgconn.ParseConfig(dsn.String())
+	if err != nil {
+		return nil, up.configError(err)
+	}
+	cfg.Password = ""
+	cfg.RuntimeParams = map[string]string{} // PGOPTIONS, PGAPPNAME, PGTZ
+	cfg.ConnectTimeout = up.ConnectTimeout
+	cfg.MaxProtocolMessageBodyLen = maxServerMessage
+	return cfg, nil
+}
+
+// configError says what is wrong; pgconn would print the whole setting.
+func (up Upstream) configError(err error) error {
+	if cause := errors.Unwrap(err); cause != nil {
+		var file *os.PathError
+		if errors.As(err, &file) {
+			return fmt.Errorf("sslrootcert cannot be read: %w", file)
+		}
+		if strings.Contains(cause.Error(), "sslmode") {
+			return fmt.Errorf("sslmode %q is none of disable, allow, prefer, require, verify-ca, verify-full", up.SSLMode)
+		}
+		return fmt.Errorf("the database's settings cannot be used: %w", cause)
+	}
+	return errors.New("the database's settings cannot be used")
+}
+
+// emptyService makes a service file with one empty service. A service named in
+// PGSERVICE would be looked up even when a setting says that there is none.
+func emptyService() (path string, remove func(), err error) {
+	fd, err := unix.MemfdCreate("no-service", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	if _, err := unix.Write(fd, []byte("[none]\n")); err != nil {
+		unix.Close(fd)
+		return "", nil, fmt.Errorf("writing to a memfd: %w", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), func() { unix.Close(fd) }, nil
+}
+
+// checkInterval makes the server notice within a second that the gateway has
+// gone away, also while it computes. Postgres 14 and later, where the kernel can.
+const checkInterval = "client_connection_check_interval"
+
+// dial logs in with these run-time parameters. An error is a session.Cause
+// whose sentence holds no password.
+func (d *Database) dial(ctx context.Context, params map[string]string) (*pgconn.PgConn, error) {
+	cfg := d.base.Copy()
+	cfg.RuntimeParams = params
+	if d.up.Password != nil {
+		password, err := d.up.Password(ctx)
+		if err != nil {
+			return nil, noDatabase("the password of role " + d.up.User + " could not be read: " + err.Error())
+		}
+		cfg.Password = password
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && params[checkInterval] != "" && (pg.Code == "42704" || pg.Code == "22023") {
+		delete(params, checkInterval) // the server does not know it, or its kernel can not
+		conn, err = pgconn.ConnectConfig(ctx, cfg)
+	}
+	if err != nil {
+		return nil, d.explain(err, cfg.Password)
+	}
+	if conn.ParameterStatus("is_superuser") == "on" && d.up.Superuser != d.up.User {
+		conn.Close(ctx)
+		return nil, noDatabase("role " + d.up.User + " is a superuser, who could leave the database and the cage;" +
+			" give this mode a role that is none, or name it under superuser")
+	}
+	return conn, nil
+}
+
+func noDatabase(text string) session.Cause {
+	return session.Cause{Code: session.NoDatabase, Text: readable(text, 500)}
+}
+
+// explain turns what went wrong into one sentence.
+func (d *Database) explain(err error, password string) session.Cause {
+	where := net.JoinHostPort(d.up.Host, strconv.Itoa(d.up.Port))
+	if strings.HasPrefix(d.up.Host, "/") {
+		where = fmt.Sprintf("%s/.s.PGSQL.%d", d.up.Host, d.up.Port)
+	}
+	text := d.reason(err, where)
+	if password != "" {
+		text = strings.ReplaceAll(text, password, "[password]")
+	}
+	return noDatabase(text)
+}
+
+func (d *Database) reason(err error, where string) string {
+	var pg *pgconn.PgError
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &pg):
+		return d.refused(pg, where)
+	case errors.As(err, &dns):
+		return "the database's host " + d.up.Host + " cannot be found: " + dns.Err
+	case errors.As(err, &name), errors.As(err, &unknown), errors.As(err, &cert):
+		return "the database at " + where + " cannot prove who it is: " + innermost(err)
+	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+		return "the database at " + where + " did not answer in time"
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
+		return "no database answers at " + where
+	case strings.Contains(err.Error(), "refused TLS"):
+		return "the database at " + where + " does not speak TLS, which sslmode asks for"
+	}
+	return "the database at " + where + " cannot be reached: " + innermost(err)
+}
+
+// refused words an error of the database's own (SQLSTATE, appendix A of its manual).
+func (d *Database) refused(pg *pgconn.PgError, where string) string {
+	switch pg.Code {
+	case "28P01":
+		return "the database at " + where + " refused the password of role " + d.up.User
+	case "3D000":
+		return "there is no database " + d.up.Database + " at " + where
+	case "53300":
+		return "the database at " + where + " takes no more connections: " + pg.Message
+	case "57P03":
+		return "the database at " + where + " is not ready: " + pg.Message
+	}
+	return fmt.Sprintf("the database at %s refused role %s: %s (SQLSTATE %s)", where, d.up.User, pg.Message, pg.Code)
+}
+
+func innermost(err error) string {
+	for {
+		switch u := err.(type) {
+		case interface{ Unwrap() error }:
+			if u.Unwrap() == nil {
+				return err.Error()
+			}
+			err = u.Unwrap()
+		case interface{ Unwrap() []error }:
+			if len(u.Unwrap()) == 0 {
+				return err.Error()
+			}
+			err = u.Unwrap()[0]
+		default:
+			return err.Error()
+		}
+	}
+}
