@@ -116,11 +116,14 @@ func examine(ctx context.Context, out io.Writer, probes []probe, limit time.Dura
 		results[i] = make(chan []finding, 1) // so that nobody waits when printing stops early
 		go func() { results[i] <- p.try(ctx, limit) }()
 	}
-	healthy := true
+	healthy, width := true, 14
+	for _, p := range probes {
+		width = max(width, min(len(p.name), 40))
+	}
 	for i := range probes {
 		for _, f := range <-results[i] {
 			healthy = healthy && f.State != "FAIL"
-			if err := f.print(out, asJSON); err != nil {
+			if err := f.print(out, width, asJSON); err != nil {
 				return err
 			}
 		}
@@ -204,15 +207,15 @@ func inWords(err error) string {
 }
 
 // print writes the finding. What a server answered may be in it, so no control
-// character gets to the terminal.
-func (f finding) print(out io.Writer, asJSON bool) error {
+// character gets to the terminal. Width is the column of parts, in characters.
+func (f finding) print(out io.Writer, width int, asJSON bool) error {
 	f.Detail, f.Todo = singleLine(f.Detail), singleLine(f.Todo)
 	if asJSON {
 		return json.NewEncoder(out).Encode(f)
 	}
-	_, err := fmt.Fprintf(out, "%-4s %-14s %s\n", f.State, f.Part, f.Detail)
+	_, err := fmt.Fprintf(out, "%-4s %-*s %s\n", f.State, width, f.Part, f.Detail)
 	if f.Todo != "" && err == nil {
-		_, err = fmt.Fprintf(out, "     %-14s → %s\n", "", f.Todo)
+		_, err = fmt.Fprintf(out, "     %-*s → %s\n", width, "", f.Todo)
 	}
 	return err
 }

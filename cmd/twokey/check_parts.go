@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +29,11 @@ func partProbes(c *Config) []probe {
 		{"store", func(ctx context.Context) (string, error) { return probeStore(ctx, c.Recordings.Store) }},
 		{"http", func(context.Context) (string, error) { return probePages(c) }},
 		{"spool", func(context.Context) (string, error) { return probeSpool(c.State) }},
+	}
+	for _, t := range c.Targets {
+		for _, m := range t.Modes {
+			probes = append(probes, probe{t.Name + "+" + m.Name, func(ctx context.Context) (string, error) { return probeDatabase(ctx, t, m) }})
+		}
 	}
 	return probes
 }
@@ -161,6 +167,26 @@ func storeAdvice(c StoreConfig) string {
 		return "give the folder to the user who runs twokey, on a disk with room and hard links"
 	}
 	return "see that " + c.Endpoint + " is reached from here, that the bucket " + c.Bucket + " is there, and that the key may put, get and list in it"
+}
+
+// probeDatabase logs in as a mode does and judges the role.
+func probeDatabase(ctx context.Context, t TargetConfig, m ModeConfig) (string, error) {
+	db, err := t.database(m)
+	if err != nil {
+		return "", fails("see postgres in the configuration", "%s", err)
+	}
+	report, err := db.Check(ctx)
+	if cause := (session.Cause{}); errors.As(err, &cause) {
+		return "", fails("see postgres and login of this mode in the configuration", "%s", cause.Text)
+	}
+	if err != nil {
+		return "", err
+	}
+	var found []error
+	for _, w := range report.Warnings {
+		found = append(found, warns("", "%s", w))
+	}
+	return fmt.Sprintf("%s@%s:%d/%s, PostgreSQL %s", m.User, t.Postgres.Host, t.Postgres.Port, t.Postgres.Database, report.Version), errors.Join(found...)
 }
 
 // How much room the spool should have.

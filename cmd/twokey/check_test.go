@@ -249,6 +249,21 @@ func TestProbeStore(t *testing.T) {
 	}
 }
 
+func TestProbeDatabaseThatIsNotThere(t *testing.T) {
+	target := TargetConfig{Name: "orders", Postgres: PostgresConfig{Host: "127.0.0.1", Port: 1, Database: "orders", SSLMode: "disable"}}
+	mode := ModeConfig{User: "app_ro", Password: Secret{Env: "TWOKEY_TEST_NOT"}}
+	for _, want := range []string{
+		"the password of role app_ro could not be read: the environment variable TWOKEY_TEST_NOT is not set",
+		"no database answers at 127.0.0.1:1",
+	} {
+		_, err := probeDatabase(t.Context(), target, mode)
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		mode.Password = Secret{literal: "x"}
+	}
+}
+
 // failed reports whether more than warnings were found; a test runs on any filesystem.
 func failed(err error) bool {
 	for _, f := range (probe{}).findings("x", err) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/pgwire"
 )
 
 // This file says what a configuration is once it is read: plain values, all
@@ -43,6 +45,9 @@ type Config struct {
 type SSHConfig struct {
 	Listen  string // host:port, host may be empty
 	HostKey Secret
+	// Name is how people reach this bastion, "host" or "host:port". Left out
+	// it is the host of http.url with the port of listen.
+	Name string
 }
 
 // HTTPConfig is the door of the login pages.
@@ -146,8 +151,20 @@ type PostgresConfig struct {
 // ModeConfig is a mode and the database role it logs in with.
 type ModeConfig struct {
 	session.Mode
-	User     string
-	Password Secret
+	User      string
+	Password  Secret
+	Superuser string // repeats User when that role is a superuser and shall be one
+}
+
+// database returns the database as one mode logs in to it. It reaches out to
+// nothing; the password is read at each login.
+func (t TargetConfig) database(m ModeConfig) (*pgwire.Database, error) {
+	return pgwire.NewDatabase(pgwire.Upstream{
+		Host: t.Postgres.Host, Port: t.Postgres.Port, Database: t.Postgres.Database,
+		SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert,
+		User: m.User, Superuser: m.Superuser,
+		Password: func(context.Context) (string, error) { return m.Password.Value() },
+	})
 }
 
 // CageConfig is what is said about psql.

@@ -17,7 +17,7 @@ var mistakes = []struct {
 		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, notify`,
 	}},
 	{"an unknown key in a section", `{listen: ":2222"`, `{lisen: ":2222"`, []string{
-		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key`,
+		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name`,
 	}},
 	{"an unknown key deep in a list", "limits: {wait: 15m", "limits: {wiat: 15m", []string{
 		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, rows`,
@@ -119,6 +119,9 @@ var mistakes = []struct {
 	}},
 	{"a bad host to listen on", `listen: ":2222"`, `listen: "a b:22"`, []string{
 		`twokey.yaml:1:17: listen: "a b" is not a host; expected a name, an address or nothing for all addresses`,
+	}},
+	{"a name that nobody can reach", "host_key: {file: keys/host}", "name: \"ssh://b\", host_key: {file: keys/host}", []string{
+		`twokey.yaml:1:32: name: "ssh://b" is not how people reach a bastion; expected HOST or HOST:PORT, such as bastion.example.com`,
 	}},
 	{"two doors at one address", `listen: ":8022"`, `listen: "127.0.0.1:2222"`, []string{
 		"twokey.yaml:2:17: listen: 127.0.0.1:2222 is taken by ssh.listen",
@@ -263,7 +266,10 @@ var mistakes = []struct {
 		`twokey.yaml:21:72: sslmode: "verify-fill" is not known (did you mean "verify-full"?); allowed: disable, allow, prefer, require, verify-ca, verify-full`,
 	}},
 	{"sslmode on a socket", "host: orders-db", "host: /run/postgresql", []string{
-		"twokey.yaml:21:22: host: a socket folder has no TLS; add sslmode: disable",
+		"twokey.yaml:21:78: sslmode: there is no TLS on a unix socket; leave it out",
+	}},
+	{"superuser: another role", "{user: app_rw,", "{user: app_rw, superuser: postgres,", []string{
+		`twokey.yaml:28:42: superuser: repeats the user when that role is a superuser and shall be one; write "app_rw" or leave it out`,
 	}},
 	{"a host with a port", "host: orders-db", `host: "orders-db:5432"`, []string{
 		`twokey.yaml:21:22: host: "orders-db:5432" is not a host; expected a name, an address, or the folder of a socket`,

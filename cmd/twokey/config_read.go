@@ -3,7 +3,9 @@ package main
 import (
 	"maps"
 	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +45,10 @@ func (c *Config) readTogether(v entry) {
 	if c.Recordings.Store.Dir != "" && c.Recordings.Store.Dir == c.State {
 		v.get("recordings").get("store").wrong("the folder is that of state; give the recordings their own")
 	}
+	if u, err := url.Parse(c.HTTP.URL); err == nil && c.SSH.Name == "" && c.SSH.Listen != "" {
+		_, port, _ := net.SplitHostPort(c.SSH.Listen)
+		c.SSH.Name = net.JoinHostPort(u.Hostname(), port)
+	}
 	owners := map[Secret]string{}
 	for _, k := range []struct {
 		key    Secret
@@ -73,7 +79,22 @@ func (c *SSHConfig) read(v entry) {
 	v.fields(
 		field{"listen", required, func(v entry) { v.addressInto(&c.Listen) }},
 		field{"host_key", required, func(v entry) { v.keyInto(&c.HostKey) }},
+		field{"name", optional, c.readName},
 	)
+}
+
+func (c *SSHConfig) readName(v entry) {
+	var name string
+	v.textInto(&name)
+	host, port, err := net.SplitHostPort(name)
+	if err != nil {
+		host, port = name, "22"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); name != "" && (err != nil || n == 0 || !hostName.MatchString(host) && net.ParseIP(host) == nil) {
+		v.wrong("%s is not how people reach a bastion; expected HOST or HOST:PORT, such as bastion.example.com", quoted(name))
+		return
+	}
+	c.Name = name
 }
 
 func (c *HTTPConfig) read(v entry) {
@@ -344,16 +365,14 @@ func (c *PostgresConfig) read(v entry) {
 		field{"sslmode", optional, func(v entry) { v.wordInto(&c.SSLMode, sslModes...) }},
 		field{"sslrootcert", optional, func(v entry) { v.pathInto(&c.SSLRootCert) }},
 	)
-	near := strings.HasPrefix(c.Host, "/") || loopbackHost(c.Host)
-	switch c.SSLMode {
-	case "verify-full", "verify-ca":
-		if strings.HasPrefix(c.Host, "/") {
-			v.mistake(v.get("host").at(), "host: a socket folder has no TLS; add sslmode: disable")
-		}
-	default:
-		if !near && c.Host != "" {
-			v.get("sslmode").caution("%s does not prove that this is your database; verify-full does", c.SSLMode)
-		}
+	proven := c.SSLMode == "verify-full" || c.SSLMode == "verify-ca"
+	switch mode := v.get("sslmode"); {
+	case strings.HasPrefix(c.Host, "/") && mode.node == nil:
+		c.SSLMode = "disable" // there is no TLS on a socket, and nobody in between
+	case strings.HasPrefix(c.Host, "/") && proven:
+		mode.wrong("there is no TLS on a unix socket; leave it out")
+	case !proven && c.Host != "" && !strings.HasPrefix(c.Host, "/") && !loopbackHost(c.Host):
+		mode.caution("%s does not prove that this is your database; verify-full does", c.SSLMode)
 	}
 }
 
@@ -419,9 +438,17 @@ func (m *ModeConfig) readLogin(v entry) {
 	v.fields(
 		field{"user", static, func(v entry) { v.textInto(&m.User) }},
 		field{"password", static, func(v entry) { v.secretInto(&m.Password) }},
+		field{"superuser", optional, func(v entry) { v.textInto(&m.Superuser) }},
 		field{"admin", optional, madeRole},
 		field{"member_of", optional, madeRole},
 	)
+	switch super := v.get("superuser"); {
+	case m.Superuser == "":
+	case m.Superuser != m.User:
+		super.wrong("repeats the user when that role is a superuser and shall be one; write %s or leave it out", quoted(m.User))
+	default:
+		super.caution("a superuser can run programs on the database's machine and switch off whatever watches there")
+	}
 }
 
 func readLimits(v entry, l *session.Limits) {

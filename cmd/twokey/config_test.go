@@ -90,6 +90,7 @@ func TestWhole(t *testing.T) {
 		{"claims", c.Login.Claims.Others["team"], "department"},
 		{"same person", c.Login.Claims.SamePerson, "employee_id"},
 		{"url", c.HTTP.URL, "https://bastion.example.com"},
+		{"name", c.SSH.Name, "bastion.example.com:2222"},
 		{"warnings", len(c.Warnings), 1}, // http without tls on all addresses
 	} {
 		if same.got != same.want {
@@ -133,10 +134,12 @@ func TestAccepted(t *testing.T) {
 		{"a bucket without a prefix", "s3://recordings/prod", "s3://recordings"},
 		{"loopback without TLS", `{listen: ":8022", url: "https://bastion.example.com"}`, `{listen: "127.0.0.1:8022", url: "http://localhost:8022/"}`},
 		{"any free port", `":2222"`, `"127.0.0.1:0"`},
+		{"a name of its own", "host_key: {file: keys/host}", "host_key: {file: keys/host}, name: ssh.example.com"},
 		{"an issuer on loopback", "https://idp.example.com", "http://127.0.0.1:9998/"},
 		{"no auditors, no admins", "auditors: {groups: [security]}\nadmins:   {groups: [platform]}\n", ""},
 		{"a public client", "  client_secret: {env: TWOKEY_OIDC_SECRET}\n", ""},
-		{"a socket", "host: orders-db, port: 5432, database: orders, sslmode: verify-full", "host: /run/postgresql, database: orders, sslmode: disable"},
+		{"a socket", "host: orders-db, port: 5432, database: orders, sslmode: verify-full", "host: /run/postgresql, database: orders"},
+		{"a socket, and said", "host: orders-db, port: 5432, database: orders, sslmode: verify-full", "host: /run/postgresql, database: orders, sslmode: disable"},
 		{"no idle limit", "idle: 15m", "idle: none"},
 		{"days", "duration: 1h", "duration: 1d"},
 		{"comments and a document's start", "ssh: ", "# hello\n---\n# again\nssh: "},
@@ -155,6 +158,8 @@ func TestWarnings(t *testing.T) {
 			"/etc/twokey/twokey.yaml:18:7: cage: psql runs without a cage: whoever types in it can run programs and read files as this service"},
 		{"a database that is not proven", "sslmode: verify-full", "sslmode: require",
 			"/etc/twokey/twokey.yaml:21:72: sslmode: require does not prove that this is your database; verify-full does"},
+		{"a superuser", "{user: app_rw,", "{user: app_rw, superuser: app_rw,",
+			"/etc/twokey/twokey.yaml:28:42: superuser: a superuser can run programs on the database's machine and switch off whatever watches there"},
 		{"a store over plain http", "https://s3.example.com", "http://s3.example.com",
 			"/etc/twokey/twokey.yaml:13:18: endpoint: is plain http: recordings can be read on their way to the store"},
 	} {
