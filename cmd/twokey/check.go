@@ -104,7 +104,14 @@ func configFindings(path string, c *Config, err error) (string, error) {
 	for _, t := range c.Targets {
 		modes += len(t.Modes)
 	}
-	return fmt.Sprintf("%s, %d targets with %d modes", path, len(c.Targets), modes), errors.Join(found...)
+	return fmt.Sprintf("%s, %s with %s", path, counted(len(c.Targets), "target"), counted(modes, "mode")), errors.Join(found...)
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // examine runs the probes side by side and prints what they found in their
