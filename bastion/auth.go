@@ -1,0 +1,204 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the handshake: which algorithms, which proofs, and how somebody
+// without a certificate is sent to the identity provider and back.
+
+// Authority judges and issues certificates. Errors of Identify are sentences
+// for the person who showed the certificate.
+type Authority interface {
+	// Identify makes the identity of a certificate that passes every check.
+	// from is the client's address, host:port.
+	Identify(cert *ssh.Certificate, from string) (session.Identity, error)
+	// Issue signs a certificate for a person who has just logged in.
+	Issue(who session.Identity, key ssh.PublicKey) (*ssh.Certificate, error)
+}
+
+// LoginDesk turns a browser login into an identity.
+type LoginDesk interface {
+	// Begin starts a login for a connection and returns the link to open.
+	Begin(from, fingerprint string) (id, url string, err error)
+	// Redeem takes the code that the page showed. ErrWrongCode leaves the login open for another try.
+	Redeem(ctx context.Context, id, code string) (session.Identity, error)
+}
+
+// version is what a client sees before anything else: no number that would
+// tell an attacker what to try.
+const version = "SSH-2.0-twokey"
+
+// maxAuthTries bounds failures before the client is hung up on: an agent full
+// of other people's certificates must still get through to its key.
+const maxAuthTries = 10
+
+// config makes the x/crypto configuration for this connection.
+func (c *connection) config() *ssh.ServerConfig {
+	return &ssh.ServerConfig{
+		Config: ssh.Config{
+			KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
+			Ciphers:      []string{ssh.CipherAES256GCM, ssh.CipherAES128GCM, ssh.CipherChaCha20Poly1305},
+			MACs:         []string{ssh.HMACSHA512ETM, ssh.HMACSHA256ETM},
+		},
+		PublicKeyAuthAlgorithms: []string{
+			ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256,
+			ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
+		},
+		ServerVersion: version,
+		MaxAuthTries:  maxAuthTries,
+		// gliderlabs/ssh turns "none" on when it has no handlers of its own.
+		NoClientAuthCallback: func(ssh.ConnMetadata) (*ssh.Permissions, error) {
+			return nil, errors.New("nobody comes in without proof")
+		},
+		PublicKeyCallback:           c.offered,
+		VerifiedPublicKeyCallback:   c.proven,
+		KeyboardInteractiveCallback: c.login(nil),
+		AuthLogCallback:             c.attempt,
+	}
+}
+
+// attempt hears of every attempt; success without an error is the end of the login.
+func (c *connection) attempt(meta ssh.ConnMetadata, method string, err error) {
+	if err == nil {
+		c.welcome()
+		return
+	}
+	c.server.Log.Debug("authentication attempt", "from", c.from, "method", method, "error", err)
+}
+
+// offered says whether a key is worth a signature. A client may offer any
+// number of keys that are not theirs, so nothing but that is concluded here.
+func (c *connection) offered(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	cert, ok := key.(*ssh.Certificate)
+	if !ok {
+		c.patience()
+		return nil, nil
+	}
+	if _, err := c.server.Authority.Identify(cert, c.from); err != nil {
+		return nil, c.refuseCertificate(err)
+	}
+	c.patience()
+	return nil, nil
+}
+
+// refuseCertificate keeps the sentence for the login prompt, which OpenSSH
+// shows always, and sends it as a banner too, which is all that a client
+// without a terminal (BatchMode) sees, though not under LogLevel=ERROR.
+func (c *connection) refuseCertificate(err error) error {
+	text := "your certificate was not accepted: " + oneLine(err.Error(), 300)
+	c.mu.Lock()
+	c.refused = text
+	c.mu.Unlock()
+	c.server.Log.Info("certificate refused", "from", c.from, "error", err)
+	return &ssh.BannerError{Err: err, Message: "twokey: " + text + "\r\n"}
+}
+
+// proven is called when the client has signed with the key. A certificate is
+// judged again, as nothing from before the signature counts; a plain key says
+// nothing about a person, so the login follows, bound to that very key.
+func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+	cert, ok := key.(*ssh.Certificate)
+	if !ok {
+		return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{KeyboardInteractiveCallback: c.login(key)}}
+	}
+	who, err := c.server.Authority.Identify(cert, c.from)
+	if err != nil {
+		return nil, c.refuseCertificate(err)
+	}
+	who.Credential.From = c.from
+	permit := visitor{who: who}.permit()
+	permit.CriticalOptions = cert.CriticalOptions // x/crypto enforces source-address once more
+	return permit, nil
+}
+
+// login asks for the code of a browser login. key is the one this connection
+// has proven, or nil.
+func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+	return func(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+		c.patience()
+		who, err := c.signIn(key, ask)
+		if err != nil {
+			c.server.Log.Info("login failed", "from", c.from, "error", err)
+			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + oneLine(err.Error(), 300) + "\r\n"}
+		}
+		who.Credential.From = c.from
+		who.Credential.Key = fingerprint(key)
+		return visitor{who: who, key: key, fresh: true}.permit(), nil
+	}
+}
+
+// maxCodes is how often a code may be wrong.
+const maxCodes = 3
+
+// signIn shows the link and asks for the code, up to three times. Everything
+// the person must read is in the prompt: OpenSSH drops the instruction
+// under LogLevel=ERROR.
+func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChallenge) (session.Identity, error) {
+	if !c.firstLogin() {
+		return session.Identity{}, errors.New("this login is over; connect again for a new link")
+	}
+	if c.server.Logins == nil {
+		return session.Identity{}, errors.New("this bastion takes certificates only")
+	}
+	id, url, err := c.server.Logins.Begin(c.from, fingerprint(key))
+	if err != nil {
+		ask("", "", []string{"twokey: " + oneLine(err.Error(), 300) + "\nPress Enter to leave. "}, []bool{true})
+		return session.Identity{}, err
+	}
+	prompt := fmt.Sprintf("%sSign in at %s\n  then type the code it shows here.\nCode: ", c.sorry(), url)
+	for range maxCodes {
+		answers, err := ask("", "", []string{prompt}, []bool{true})
+		if err != nil {
+			return session.Identity{}, err
+		}
+		who, err := c.server.Logins.Redeem(c.ctx, id, tidyCode(answers[0]))
+		if err == nil {
+			return who, nil
+		}
+		prompt = "twokey: " + oneLine(err.Error(), 300) + "\nCode: "
+	}
+	return session.Identity{}, errors.New("three wrong codes; connect again for a new link")
+}
+
+// firstLogin is true once: a client that failed starts again with a new connection.
+func (c *connection) firstLogin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := !c.failed
+	c.failed = true
+	return first
+}
+
+// sorry is why a certificate was refused, as the beginning of a prompt.
+func (c *connection) sorry() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused == "" {
+		return ""
+	}
+	return "twokey: " + c.refused + "\n"
+}
+
+// tidyCode forgives how people type six digits.
+func tidyCode(s string) string {
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	return strings.NewReplacer(" ", "", "-", "", "\t", "", "\r", "", "\n", "").Replace(s)
+}
+
+// fingerprint is SHA256:…, or empty without a key.
+func fingerprint(key ssh.PublicKey) string {
+	if key == nil {
+		return ""
+	}
+	return ssh.FingerprintSHA256(key)
+}

@@ -1,0 +1,218 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	gliderlabs "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is one client's connection: its deadlines, its limits, and what it
+// may open. It is where gliderlabs/ssh is used, with a server value for each
+// connection, so that nothing travels through its shared context.
+
+// maxRejects is how many things a client may be refused before it is hung up on.
+const maxRejects = 20
+
+// connection is one client's.
+type connection struct {
+	server   *Server
+	net      net.Conn
+	from     string // host:port
+	source   netip.Prefix
+	began    time.Time
+	ctx      context.Context // ends with the connection
+	end      context.CancelFunc
+	stranger bool // guarded by server.roll.mu
+
+	mu      sync.Mutex
+	rejects int
+	busy    bool   // a session channel is open
+	refused string // why a certificate was refused on the way in, for the login prompt
+	failed  bool   // a login on this connection failed for good
+}
+
+func newConnection(s *Server, nc net.Conn) *connection {
+	c := &connection{server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr()), began: time.Now()}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+// live is the connection's whole life. Everything that handles its channels
+// has been told when it returns.
+func (c *connection) live() {
+	defer c.end()
+	defer c.net.Close()
+	defer c.caught()
+	c.net.SetDeadline(c.began.Add(c.server.Limits.Handshake))
+	c.front().HandleConn(ownDeadline{c.net})
+}
+
+// front is gliderlabs' server for this connection alone.
+func (c *connection) front() *gliderlabs.Server {
+	signers := make([]gliderlabs.Signer, len(c.server.HostSigners))
+	for i, s := range c.server.HostSigners {
+		signers[i] = s
+	}
+	return &gliderlabs.Server{
+		HostSigners:          signers,
+		ServerConfigCallback: func(gliderlabs.Context) *ssh.ServerConfig { return c.config() },
+		ConnectionFailedCallback: func(_ net.Conn, err error) {
+			c.server.Log.Info("handshake failed", "from", c.from, "error", err)
+		},
+		ChannelHandlers: map[string]gliderlabs.ChannelHandler{
+			"session": func(_ *gliderlabs.Server, sc *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
+				defer c.caught()
+				c.session(sc, n)
+			},
+			"default": func(_ *gliderlabs.Server, _ *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
+				defer c.caught()
+				c.refuse(n)
+			},
+		},
+		RequestHandlers: map[string]gliderlabs.RequestHandler{
+			// keepalives are answered by any answer; forwarding is refused by this one
+			"default": func(gliderlabs.Context, *gliderlabs.Server, *ssh.Request) (bool, []byte) { return false, nil },
+		},
+	}
+}
+
+// ownDeadline keeps gliderlabs/ssh, which clears the deadline at every read
+// and write, away from ours.
+type ownDeadline struct{ net.Conn }
+
+func (ownDeadline) SetDeadline(time.Time) error { return nil }
+
+// patience gives the client until the end of the login: somebody is asked for
+// something, a touch of a key, a passphrase, or the code.
+func (c *connection) patience() {
+	c.net.SetDeadline(c.began.Add(c.server.Limits.Login))
+}
+
+// welcome takes the deadline of the login away.
+func (c *connection) welcome() {
+	c.net.SetDeadline(time.Time{})
+	c.server.roll.known(c)
+}
+
+// hangUp closes the connection at once, whatever its other end does.
+func (c *connection) hangUp() { c.net.Close() }
+
+// reject refuses a channel, and hangs up on a client that does not stop.
+func (c *connection) reject(n ssh.NewChannel, why ssh.RejectionReason, text string) {
+	n.Reject(why, text)
+	c.strike()
+}
+
+// strike counts what was refused.
+func (c *connection) strike() {
+	c.mu.Lock()
+	c.rejects++
+	enough := c.rejects >= maxRejects
+	c.mu.Unlock()
+	if enough {
+		c.server.Log.Warn("hung up on a client that was refused too often", "from", c.from)
+		c.hangUp()
+	}
+}
+
+// refuse answers every kind of channel but sessions.
+func (c *connection) refuse(n ssh.NewChannel) {
+	text := "twokey opens sessions only"
+	if n.ChannelType() == "direct-tcpip" {
+		text = "twokey does not forward ports; run psql through it: " + c.server.command("help")
+	}
+	c.reject(n, ssh.Prohibited, text)
+}
+
+// session handles a session channel: who is it, what do they ask for. There is
+// one at a time on a connection.
+func (c *connection) session(sc *ssh.ServerConn, n ssh.NewChannel) {
+	who, err := visitorOf(sc)
+	if err != nil {
+		c.reject(n, ssh.Prohibited, err.Error())
+		return
+	}
+	if !c.claim() {
+		c.reject(n, ssh.ResourceShortage, "one shell at a time on a connection; open another connection")
+		return
+	}
+	defer c.yield()
+	if !c.server.roll.enter() {
+		c.reject(n, ssh.ConnectionFailed, "this bastion is stopping; try again in a minute")
+		return
+	}
+	defer c.server.roll.leave()
+	ch, requests, err := n.Accept()
+	if err != nil {
+		return
+	}
+	newVisit(c, sc, ch, who).attend(requests)
+}
+
+func (c *connection) claim() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy {
+		return false
+	}
+	c.busy = true
+	return true
+}
+
+func (c *connection) yield() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+}
+
+// caught turns a panic in a goroutine that touches this client's bytes into
+// the end of this connection alone.
+func (c *connection) caught() {
+	if p := recover(); p != nil {
+		c.server.Log.Error("panic", "value", fmt.Sprint(p), "from", c.from, "stack", string(debug.Stack()))
+		c.hangUp()
+	}
+}
+
+// visitor is who came in, as the authentication that succeeded left it.
+type visitor struct {
+	who   session.Identity
+	key   ssh.PublicKey // the plain key proven on this connection; nil without one, or with a certificate
+	fresh bool          // they signed in at the identity provider for this very connection
+}
+
+// visitorKey finds the visitor in the permissions of a finished handshake.
+type visitorKey struct{}
+
+// permit makes the permissions with which a callback succeeds. They are the
+// only way an identity gets from the handshake to the rest.
+func (v visitor) permit() *ssh.Permissions {
+	return &ssh.Permissions{ExtraData: map[any]any{visitorKey{}: v}}
+}
+
+// visitorOf reads who came in from the finished connection. It refuses when
+// there is nobody, or when what they proved has ended since: a connection may
+// outlive a certificate.
+func visitorOf(sc *ssh.ServerConn) (visitor, error) {
+	if sc.Permissions == nil {
+		return visitor{}, errors.New("twokey does not know who you are")
+	}
+	v, ok := sc.Permissions.ExtraData[visitorKey{}].(visitor)
+	if !ok || !v.who.Valid() {
+		return visitor{}, errors.New("twokey does not know who you are")
+	}
+	if ends := v.who.Credential.Expires; !ends.IsZero() && !time.Now().Before(ends) {
+		return visitor{}, errors.New("your certificate has ended; connect again and log in")
+	}
+	return v, nil
+}

@@ -1,0 +1,170 @@
+package bastion
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file takes an engineer from what they asked for to a session that runs.
+
+// engineer opens a session and stays until it has ended.
+func (v *visit) engineer(want wish) int {
+	status, err := v.open(want)
+	if err != nil {
+		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", statusOf(err), "cause", err.Error())
+		return v.fail(err)
+	}
+	return status
+}
+
+// open runs a session, or says why there is none.
+func (v *visit) open(want wish) (status int, err error) {
+	if err := mayOpen(v.who, want.target, want.mode); err != nil {
+		return 0, err
+	}
+	request, err := v.asked(want)
+	if err != nil {
+		return 0, err
+	}
+	in := bufio.NewReaderSize(v.ch, 4<<10)
+	if want.mode.Reason && request.Reason == "" {
+		if request.Reason, err = v.askReason(in); err != nil {
+			return 0, err
+		}
+	}
+	request.Started = time.Now()
+	if v.pty {
+		request.Size = v.sizes.size()
+	}
+	request.ID, request.Code = v.server.NewID()
+	s, err := v.server.Open(v.ctx, request)
+	if err != nil {
+		return 0, err
+	}
+	return v.runSession(s, in), nil
+}
+
+// asked is the request as the command and the connection say it.
+func (v *visit) asked(want wish) (session.Request, error) {
+	args, reason, err := psqlArguments(v.command)
+	if err != nil {
+		return session.Request{}, err
+	}
+	if v.pty && len(args) > 0 {
+		return session.Request{}, misuse("arguments for psql go without a terminal: leave out -t")
+	}
+	if len(args) > 0 {
+		if err := v.server.CheckArgs(args); err != nil {
+			return session.Request{}, refusal("%s", err)
+		}
+	}
+	if v.pty {
+		args = nil
+	}
+	return session.Request{
+		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: oneLine(reason, maxAnswer),
+		Args: args, Term: v.term, Env: v.locale(),
+	}, nil
+}
+
+// locale is LANG and LC_* as psql may have them.
+func (v *visit) locale() []string {
+	var list []string
+	for name, value := range v.env {
+		if name != "TERM" {
+			list = append(list, name+"="+value)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// askReason asks until there is one. Without a terminal there is nobody to ask.
+func (v *visit) askReason(in *bufio.Reader) (string, error) {
+	if !v.pty {
+		return "", refusal("this mode asks for a reason: put --reason 'text' before psql's arguments")
+	}
+	for {
+		text, err := askLine(in, v.ch, "Reason: ")
+		if err != nil {
+			return "", err
+		}
+		if text = oneLine(text, maxAnswer); text != "" {
+			return text, nil
+		}
+	}
+}
+
+// runSession runs the session on this channel.
+func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
+	done := v.server.seats.open(s)
+	defer done()
+	if err := v.server.Sessions.Add(s); err != nil {
+		// The bastion is stopping: the session begins, ends and is sealed.
+		s.Finish(asCause(err))
+	}
+	v.log.Info("session asked for", "session", s.Request().ID, "target", s.Request().Target.Name,
+		"mode", s.Request().Mode.Name, "reason", s.Request().Reason)
+	v.greet(s.Request())
+	status, _ = s.Run(v.ctx, v.terminal(in))
+	return status
+}
+
+func asCause(err error) session.Cause {
+	var c session.Cause
+	if errors.As(err, &c) {
+		return c
+	}
+	return session.Cause{Code: session.Broken, Text: err.Error()}
+}
+
+// terminal is the engineer's end. On a terminal, what they see has passed the
+// filter; without one, bytes are left alone, so that output is clean for pipes.
+func (v *visit) terminal(in io.Reader) session.Terminal {
+	t := session.Terminal{In: in, Out: v.ch, Err: v.ch.Stderr(), Hangup: v.conn.hangUp}
+	if v.pty {
+		t.Out = filtered(v.ch)
+		t.Err = t.Out
+		t.Resize = v.sizes.changed
+	}
+	return t
+}
+
+// greet tells an engineer what they asked for and what comes now.
+func (v *visit) greet(r session.Request) {
+	join := v.server.command("shadow", r.Code)
+	if !v.pty {
+		if len(r.Mode.Shadows) > 0 {
+			fmt.Fprintf(v.errors(), "twokey: %s, mode %s, recorded as %s; it takes %s to watch: %s\n",
+				r.Target.Name, r.Mode.Name, r.ID, quorum(r.Mode.Shadows), join)
+		}
+		return
+	}
+	w := v.output()
+	fmt.Fprintf(w, "You asked for %s, mode %s.\n", r.Target.Name, r.Mode.Name)
+	if r.Reason != "" {
+		fmt.Fprintf(w, "Reason: %s\n", r.Reason)
+	}
+	fmt.Fprintf(w, "Everything here is recorded, as %s.\n", r.ID)
+	if len(r.Mode.Shadows) == 0 {
+		fmt.Fprintf(w, "Nobody has to watch.\n")
+		return
+	}
+	fmt.Fprintf(w, "It takes %s to watch. Ask for it with:\n\n  %s\n\n", quorum(r.Mode.Shadows), join)
+}
+
+// quorum is who must watch, in words.
+func quorum(q session.Quorum) string {
+	words := make([]string, len(q))
+	for i, n := range q {
+		words[i] = n.String()
+	}
+	return strings.Join(words, ", and ")
+}

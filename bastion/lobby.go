@@ -1,0 +1,186 @@
+package bastion
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the lobby: the tree of commands, and what somebody sees who
+// came without one. What each command does is in the files beside it.
+
+// lobby runs the command of somebody who asked for no target.
+func (v *visit) lobby(w wish) int {
+	if w.note != "" {
+		fmt.Fprintf(v.errors(), "twokey: %s\n", w.note)
+	}
+	words := split(v.command)
+	if len(words) > maxWords || strings.ContainsRune(v.command, 0) {
+		return v.fail(misuse("this is no command; try: %s", v.server.command("help")))
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0].text, "__") {
+		return v.fail(misuse("unknown command %q; try: %s", oneLine(words[0].text, 40), v.server.command("help")))
+	}
+	ctx, cancel := context.WithCancel(v.ctx)
+	defer cancel()
+	root := v.commands()
+	root.SetArgs(texts(words))
+	root.SetOut(v.output())
+	root.SetErr(v.errors())
+	root.SetIn(v.ch)
+	if err := root.ExecuteContext(ctx); err != nil {
+		v.log.Info("command failed", "command", firstWord(words), "status", statusOf(err), "cause", err.Error())
+		return v.fail(err)
+	}
+	return 0
+}
+
+func firstWord(words []word) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return oneLine(words[0].text, 40)
+}
+
+// commands is the whole tree.
+func (v *visit) commands() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "twokey",
+		SilenceErrors: true, SilenceUsage: true,
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: v.server.command()},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return misuse("unknown command %q; try: %s", oneLine(args[0], 40), v.server.command("help"))
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return v.overview(c.OutOrStdout()) },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return misuse("%s; try: %s", oneLine(err.Error(), 200), v.server.command("help", c.Name()))
+	})
+	root.AddCommand(v.loginCommand(), v.whoamiCommand(), v.targetsCommand(), v.shadowCommand(), v.killCommand())
+	root.AddCommand(v.recordings().Commands("sessions", "replay", "export", "verify")...)
+	root.SetHelpCommand(v.helpCommand(root))
+	plain := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c == root {
+			v.help(c.OutOrStdout(), root)
+			return
+		}
+		plain(c, args)
+	})
+	return root
+}
+
+func (v *visit) helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "this text, or more about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, _, err := root.Find(args)
+			if err != nil || c == nil {
+				return misuse("unknown command %q", oneLine(strings.Join(args, " "), 40))
+			}
+			return c.Help()
+		},
+	}
+}
+
+// help says what people may type.
+func (v *visit) help(w io.Writer, root *cobra.Command) {
+	fmt.Fprintf(w, "A psql shell opens here only while a second person is watching.\n\nSessions:\n")
+	var t table
+	t.add(v.server.commandAs("TARGET"), "psql in the target's first mode")
+	t.add(v.server.commandAs("TARGET+MODE"), "psql in another mode")
+	t.add(v.server.commandAs("TARGET")+" -- --csv -c 'select 1'", "psql without a terminal: -c and its SQL come last")
+	t.add(v.server.commandAs("TARGET")+" -- --reason 'ticket 42' --csv", "a script on standard input; the reason comes first")
+	t.print(w)
+	fmt.Fprintf(w, "\nCommands:\n")
+	t = table{}
+	t.add(v.server.command(), "who waits, what is live, what you may open")
+	for _, c := range root.Commands() {
+		t.add(v.server.command(c.Use), c.Short)
+	}
+	t.print(w)
+	fmt.Fprintf(w, "\nID is the long one or the short code, in any case. Exit status without a terminal: psql's own;\n"+
+		"77 refused, 75 nobody came, 137 killed, 69 a part is missing.\n")
+}
+
+// overview is for somebody who came without a command.
+func (v *visit) overview(w io.Writer) error {
+	fmt.Fprintf(w, "You are %s.\n", v.who.Name)
+	var waiting, live table
+	for _, s := range v.server.Sessions.Live() {
+		if !v.mayList(s) {
+			continue
+		}
+		sum := s.Summary()
+		row := []string{sum.Code, sum.Engineer, sum.Target + "+" + sum.Mode, ago(sum.Started), oneLine(sum.Reason, 60)}
+		switch sum.State {
+		case session.Ended:
+		case session.Waiting:
+			row = append(row, "needs "+quorum(sum.Needs))
+			if v.mayShadow(s) {
+				row = append(row, v.server.command("shadow", sum.Code))
+			}
+			waiting.add(row...)
+		default:
+			live.add(append(row, string(sum.State), "watched by "+orNobody(sum.Shadows))...)
+		}
+	}
+	section(w, "Waiting for a shadow:", waiting, "nobody")
+	section(w, "Live:", live, "nothing")
+	section(w, "You may open:", v.openable(), "nothing: you are in no engineers' group")
+	fmt.Fprintf(w, "\nMore: %s\n", v.server.command("help"))
+	return nil
+}
+
+func section(w io.Writer, title string, t table, none string) {
+	fmt.Fprintf(w, "\n%s\n", title)
+	if len(t.rows) == 0 {
+		fmt.Fprintf(w, "  %s\n", none)
+	}
+	t.print(w)
+}
+
+// openable lists the targets and modes that this person may open.
+func (v *visit) openable() table {
+	var t table
+	for _, o := range v.offers() {
+		t.add(o.Command, o.watched())
+	}
+	return t
+}
+
+func ago(t time.Time) string {
+	d := time.Since(t).Round(time.Second)
+	if d >= 2*time.Minute {
+		d = d.Round(time.Minute)
+		return strings.TrimSuffix(d.String(), "0s") + " ago"
+	}
+	return d.String() + " ago"
+}
+
+// admin and auditor are parts that a person can have.
+func (v *visit) admin() bool   { return v.who.Valid() && v.who.InAny(v.server.Admins) }
+func (v *visit) auditor() bool { return v.who.Valid() && v.who.InAny(v.server.Auditors) }
+
+// mayShadow reports whether this person may sit down at a session.
+func (v *visit) mayShadow(s *session.Session) bool {
+	r := s.Request()
+	return r.Mode.Shadows.Eligible(r.Engineer, v.who) == nil
+}
+
+// mayList reports whether this person sees a live session in listings: their
+// own, those they may shadow, and everything for auditors and admins.
+func (v *visit) mayList(s *session.Session) bool {
+	return v.admin() || v.auditor() || v.who.Valid() && s.Request().Engineer.SamePersonAs(v.who) || v.mayShadow(s)
+}

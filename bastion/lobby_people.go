@@ -1,0 +1,161 @@
+package bastion
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+)
+
+// This file holds the commands about the person who types them: who they are,
+// what they may open, and their certificate.
+
+func (v *visit) loginCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "login",
+		Short: "a certificate for the key you connected with: login > ~/.ssh/id_ed25519-cert.pub",
+		Args:  noArguments,
+		RunE:  func(c *cobra.Command, _ []string) error { return v.login(c.OutOrStdout()) },
+	}
+}
+
+// login prints a certificate, and nothing else, on standard output. It takes a
+// key proven on this very connection and a login made for it: from a
+// certificate alone no other certificate comes.
+func (v *visit) login(w io.Writer) error {
+	switch {
+	case !v.fresh:
+		return refusal("you came in with a certificate, and a new one takes a new login: ssh -o PubkeyAcceptedAlgorithms=-*cert* %s",
+			strings.TrimPrefix(v.server.command("login"), "ssh "))
+	case v.key == nil:
+		return refusal("your client showed no key that twokey takes; make one with: ssh-keygen -t ed25519")
+	}
+	cert, err := v.server.Authority.Issue(v.who, v.key)
+	if err != nil {
+		return fmt.Errorf("no certificate could be made: %w", err)
+	}
+	v.log.Info("certificate issued", "serial", cert.Serial, "key_id", cert.KeyId, "key", fingerprint(v.key),
+		"until", time.Unix(int64(cert.ValidBefore), 0).UTC())
+	_, err = w.Write(ssh.MarshalAuthorizedKey(cert))
+	return err
+}
+
+func (v *visit) whoamiCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "whoami",
+		Short: "who twokey thinks you are, and until when",
+		Args:  noArguments,
+		RunE:  func(c *cobra.Command, _ []string) error { return v.whoami(c.OutOrStdout(), asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func (v *visit) whoami(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(v.who)
+	}
+	var t table
+	t.add("name", v.who.Name)
+	t.add("subject", oneLine(v.who.Subject, 200)+" at "+oneLine(v.who.Issuer, 200))
+	t.add("groups", oneLine(strings.Join(v.who.Groups, ", "), 2000))
+	for name, value := range v.who.Claims {
+		t.add(oneLine(name, 40), oneLine(value, 200))
+	}
+	cred := v.who.Credential
+	if cred.Key != "" {
+		t.add("key", cred.Key)
+	}
+	if v.fresh {
+		t.add("came in by", "a login on this connection")
+	} else {
+		t.add("came in by", fmt.Sprintf("certificate %d", cred.Serial))
+	}
+	if !cred.Expires.IsZero() {
+		t.add("until", cred.Expires.UTC().Format(time.RFC3339))
+	}
+	t.add("from", cred.From)
+	t.print(w)
+	return nil
+}
+
+// offer is a mode that a person may open.
+type offer struct {
+	Target  string   `json:"target"`
+	Mode    string   `json:"mode"`
+	Needs   []string `json:"needs,omitempty"`
+	Reason  bool     `json:"reason,omitempty"`
+	Command string   `json:"command"`
+}
+
+func (o offer) watched() string {
+	if len(o.Needs) == 0 {
+		return "nobody has to watch"
+	}
+	return "watched by " + strings.Join(o.Needs, ", and ")
+}
+
+func (v *visit) offers() []offer {
+	var list []offer
+	for _, t := range v.server.Targets {
+		for i, m := range t.Modes {
+			if mayOpen(v.who, t, m) != nil {
+				continue
+			}
+			name := t.Name
+			if i > 0 {
+				name += "+" + m.Name
+			}
+			o := offer{Target: t.Name, Mode: m.Name, Reason: m.Reason, Command: v.server.commandAs(name)}
+			for _, n := range m.Shadows {
+				o.Needs = append(o.Needs, n.String())
+			}
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+func (v *visit) targetsCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "targets",
+		Short: "what you may open",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if asJSON {
+				return jsonLines(c.OutOrStdout(), v.offers())
+			}
+			var t table
+			for _, o := range v.offers() {
+				t.add(o.Target, o.Mode, o.watched(), o.Command)
+			}
+			t.print(c.OutOrStdout())
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return c
+}
+
+func jsonLines[T any](w io.Writer, list []T) error {
+	lines := json.NewEncoder(w)
+	for _, x := range list {
+		if err := lines.Encode(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misuse("%s takes no arguments, not %q", c.Name(), oneLine(args[0], 40))
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package bastion
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// This file counts who is in the house: so that no one source fills it, and so
+// that Shutdown can wait for everybody. gliderlabs/ssh has neither (its
+// Shutdown returns while handlers still run).
+
+// roll is the list of everyone in the house.
+type roll struct {
+	limits Limits
+
+	mu        sync.Mutex
+	closing   bool
+	listeners []net.Listener
+	conns     map[*connection]struct{}
+	sources   map[netip.Prefix]*source
+	living    sync.WaitGroup // connections; added to only under mu while not closing
+	handling  sync.WaitGroup // channel handlers; the same
+}
+
+// source is one address clients come from.
+type source struct{ conns, strangers int }
+
+func newRoll(l Limits) roll {
+	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]*source{}}
+}
+
+func (r *roll) listen(l net.Listener) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closing {
+		r.listeners = append(r.listeners, l)
+	}
+	return !r.closing
+}
+
+func (r *roll) isClosing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closing
+}
+
+// arrive counts a connection in, or says why it cannot come in.
+func (r *roll) arrive(c *connection) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := r.sources[c.source]
+	if from == nil {
+		from = &source{}
+	}
+	switch {
+	case r.closing:
+		return ErrClosed
+	case len(r.conns) >= r.limits.Connections:
+		return errors.New("too many connections")
+	case from.conns >= r.limits.PerSource:
+		return errors.New("too many connections from one address")
+	case from.strangers >= r.limits.Strangers:
+		return errors.New("too many unfinished logins from one address")
+	}
+	r.sources[c.source] = from
+	from.conns++
+	from.strangers++
+	c.stranger = true
+	r.conns[c] = struct{}{}
+	r.living.Add(1)
+	return nil
+}
+
+// known notes that a connection is no stranger any more.
+func (r *roll) known(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.introduced(c)
+}
+
+func (r *roll) introduced(c *connection) {
+	if c.stranger {
+		c.stranger = false
+		r.sources[c.source].strangers--
+	}
+}
+
+func (r *roll) depart(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.introduced(c)
+	from := r.sources[c.source]
+	if from.conns--; from.conns == 0 {
+		delete(r.sources, c.source)
+	}
+	delete(r.conns, c)
+	r.living.Done()
+}
+
+// enter counts a handler in; false when the house is closing.
+func (r *roll) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closing {
+		r.handling.Add(1)
+	}
+	return !r.closing
+}
+
+func (r *roll) leave() { r.handling.Done() }
+
+// close lets nobody in any more.
+func (r *roll) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closing = true
+	for _, l := range r.listeners {
+		l.Close()
+	}
+	r.listeners = nil
+}
+
+// hangUp closes every connection.
+func (r *roll) hangUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		c.hangUp()
+	}
+}
+
+func (r *roll) waitHandlers(patience time.Duration) bool {
+	return within(patience, r.handling.Wait)
+}
+
+func (r *roll) waitAll(patience time.Duration) bool {
+	return within(patience, func() { r.handling.Wait(); r.living.Wait() })
+}
+
+// within reports whether wait came back in time. The goroutine has no waiter
+// when it did not: Shutdown then reports a handler that hangs, and the process
+// is about to end.
+func within(patience time.Duration, wait func()) bool {
+	done := make(chan struct{})
+	go func() { wait(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
+// sourceOf is what counts as one address: an IPv4 address, or the /64 that a
+// single customer gets of IPv6.
+func sourceOf(a net.Addr) netip.Prefix {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Prefix{} // not TCP; all of them count together
+	}
+	ip, bits := ap.Addr().Unmap(), 32
+	if ip.Is6() {
+		bits = 64
+	}
+	prefix, err := ip.WithZone("").Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}

@@ -1,0 +1,19 @@
+package bastion
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twokey/twokey/session"
+)
+
+func filtered(w io.Writer) io.Writer { return w }
+
+func (v *visit) shadow(ctx context.Context, id string) error { return errLeft }
+
+func (v *visit) play(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error {
+	return errLeft
+}

@@ -1,0 +1,120 @@
+package bastion
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is how the bastion talks to people: what failed and with which
+// exit status, and text made fit for a terminal.
+
+// Exit statuses that are not a session.Cause's.
+const (
+	statusFailed = 1
+	statusUsage  = 2   // like most commands
+	statusLeft   = 130 // Ctrl-C at a prompt
+)
+
+// failure is an error for a person, with the exit status that goes with it.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f failure) Error() string { return f.text }
+
+// refusal is what policy does not allow.
+func refusal(format string, args ...any) error {
+	return session.Cause{Code: session.Refused, Text: fmt.Sprintf(format, args...)}
+}
+
+// misuse is a command that makes no sense as typed.
+func misuse(format string, args ...any) error {
+	return failure{statusUsage, fmt.Sprintf(format, args...)}
+}
+
+// errLeft is somebody who left at a prompt.
+var errLeft = failure{statusLeft, "you left; nothing was opened"}
+
+// statusOf is the exit status for an error.
+func statusOf(err error) int {
+	var f failure
+	if errors.As(err, &f) {
+		return f.status
+	}
+	var c session.Cause
+	if errors.As(err, &c) {
+		return c.ExitStatus()
+	}
+	return statusFailed
+}
+
+// reason is what an error says to the person.
+func reason(err error) string {
+	var c session.Cause
+	if errors.As(err, &c) && c.Text != "" {
+		return c.Text
+	}
+	return err.Error()
+}
+
+// oneLine makes text fit for one line of a terminal: no control or bidi
+// characters, no line breaks, at most so many characters.
+func oneLine(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	text = strings.TrimSpace(text)
+	if r := []rune(text); len(r) > most {
+		text = string(r[:most-1]) + "…"
+	}
+	return text
+}
+
+// crlf ends lines as a raw terminal needs it.
+type crlf struct{ w io.Writer }
+
+func (c *crlf) Write(p []byte) (int, error) {
+	if _, err := c.w.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// table prints rows in columns.
+type table struct {
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) print(w io.Writer) {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range t.rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString("  " + cell + strings.Repeat(" ", widths[i]-len([]rune(cell))))
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
