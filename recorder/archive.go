@@ -1,0 +1,326 @@
+package recorder
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
+)
+
+// This file reads recordings back from a store. A recording is shown only as
+// far as its signature and hashes hold.
+
+// ErrNoRecording is returned, wrapped, for an ID that the store does not hold.
+var ErrNoRecording = errors.New("no such recording")
+
+// Archive is the recordings in a store.
+type Archive struct {
+	store store.Store
+	keys  []ssh.PublicKey
+	books *Recorder
+}
+
+// OpenArchive returns the recordings of a store. keys are the recording keys
+// that are trusted, present and past ones; without any, recordings can be
+// listed and read but not verified. books takes note of who looked (Viewed);
+// without it nobody does.
+func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive {
+	return &Archive{store: s, keys: keys, books: books}
+}
+
+// Viewed puts into the books that a person looked. See Recorder.Viewed.
+func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id string) error {
+	if a.books == nil {
+		return errors.New("there is no ledger to note this in")
+	}
+	return a.books.Viewed(ctx, who, what, id)
+}
+
+// List yields the sessions that have ended, newest first, as their manifests
+// tell them; signatures are not checked. An error is about one recording and
+// the sequence goes on behind it, unless the store itself can not be read.
+func (a *Archive) List(ctx context.Context) iter.Seq2[session.Summary, error] {
+	return func(yield func(session.Summary, error) bool) {
+		for place, err := range a.places(ctx) {
+			if err != nil {
+				yield(session.Summary{}, err)
+				return
+			}
+			s, err := a.summary(ctx, place)
+			if errors.Is(err, store.ErrNotExist) {
+				continue // it still runs, or is on its way
+			}
+			if !yield(s, err) || ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (a *Archive) summary(ctx context.Context, place string) (session.Summary, error) {
+	data, _, err := a.store.Get(ctx, place+manifestName, "", maxManifest)
+	if err != nil {
+		return session.Summary{}, err
+	}
+	m, err := parseManifest(data)
+	if err != nil {
+		return session.Summary{}, fmt.Errorf("recording %s: %w", idOf(place), err)
+	}
+	if m.Session.ID != idOf(place) {
+		return session.Summary{}, fmt.Errorf("recording %s: its manifest is that of %.40q", idOf(place), m.Session.ID)
+	}
+	return m.Summary(), nil
+}
+
+// Summary returns what listings show of the session.
+func (m *Manifest) Summary() session.Summary {
+	s := session.Summary{
+		ID: m.Session.ID, Code: m.Session.Code, Engineer: m.Session.Engineer.Name,
+		Target: m.Session.Target, Mode: m.Session.Mode, Reason: m.Session.Reason,
+		State: session.Ended, Started: m.Session.Started, Ended: m.Ended, Cause: &m.Cause,
+		Statements: m.Totals.Statements, Flags: m.Flags,
+	}
+	for _, seat := range m.Seats {
+		if !slices.Contains(s.Shadows, seat.Who) {
+			s.Shadows = append(s.Shadows, seat.Who)
+		}
+	}
+	if n := len(m.Segments); n > 0 {
+		s.Stored = m.Segments[n-1].To
+	}
+	return s
+}
+
+// places yields the folders of all recordings, newest first. After an error it
+// ends.
+func (a *Archive) places(ctx context.Context) iter.Seq2[string, error] {
+	var walk func(folder string, depth int, yield func(string, error) bool) bool
+	walk = func(folder string, depth int, yield func(string, error) bool) bool {
+		list, err := a.store.List(ctx, folder)
+		if err != nil {
+			yield("", fmt.Errorf("listing the recordings: %w", err))
+			return false
+		}
+		for _, o := range slices.Backward(list) {
+			switch {
+			case !o.Folder():
+			case depth > 0:
+				if !walk(o.Name, depth-1, yield) {
+					return false
+				}
+			case isPlace(o.Name):
+				if !yield(o.Name, nil) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	return func(yield func(string, error) bool) { walk("sessions/", 3, yield) }
+}
+
+func idOf(place string) string { return store.Object{Name: place}.Base() }
+
+// isPlace reports whether a folder is where a recording of that ID belongs.
+func isPlace(name string) bool {
+	want, err := folder(idOf(name))
+	return err == nil && want == name
+}
+
+// Events yields what happened, in order, as far as it is stored; a terminal's
+// first size comes first, as a Resize. An error ends the sequence: what was
+// yielded before it is proven, where there is a manifest and keys are trusted.
+func (a *Archive) Events(ctx context.Context, id string) iter.Seq2[session.Event, error] {
+	return func(yield func(session.Event, error) bool) {
+		d := &decoder{}
+		for plain, err := range a.plain(ctx, id) {
+			if err == nil {
+				err = eachLine(plain, func(line []byte) error {
+					e, err := d.line(line)
+					if err == nil && d.lines == 2 && d.about.Size != (session.Size{}) {
+						e = &session.Event{Type: session.Resize, Size: d.about.Size}
+					}
+					if err == nil && e != nil && !yield(*e, nil) {
+						return errEnough
+					}
+					return err
+				})
+			}
+			if err != nil {
+				if !errors.Is(err, errEnough) {
+					yield(session.Event{}, fmt.Errorf("recording %s: %w", id, err))
+				}
+				return
+			}
+		}
+	}
+}
+
+// errEnough is how a reader that has seen enough leaves a loop over lines.
+var errEnough = errors.New("enough")
+
+// Export writes the recording as one asciicast v2 file: exactly the lines that
+// were recorded.
+func (a *Archive) Export(ctx context.Context, id string, w io.Writer) error {
+	for plain, err := range a.plain(ctx, id) {
+		if err != nil {
+			return fmt.Errorf("recording %s: %w", id, err)
+		}
+		if _, err := w.Write(plain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain yields the segments of a recording, decompressed, in order. Where there
+// is a manifest, each is checked against it.
+func (a *Archive) plain(ctx context.Context, id string) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		segments, place, err := a.contents(ctx, id)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, s := range segments {
+			stored, err := a.segment(ctx, place, s)
+			var plain []byte
+			if err == nil {
+				plain, err = decompress(stored)
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("segment %s: %w", s.Name, err))
+				return
+			}
+			if !yield(plain, nil) {
+				return
+			}
+		}
+	}
+}
+
+// contents returns the segments of a recording as its manifest names them, or,
+// while there is none, as they lie in the store.
+func (a *Archive) contents(ctx context.Context, id string) (list []Segment, place string, err error) {
+	if place, err = folder(id); err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrNoRecording, err)
+	}
+	data, _, err := a.store.Get(ctx, place+manifestName, "", maxManifest)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		list, err = a.unproven(ctx, place)
+		return list, place, err
+	case err != nil:
+		return nil, "", err
+	}
+	if len(a.keys) > 0 {
+		sig, _, err := a.store.Get(ctx, place+signatureName, "", maxManifest)
+		if err == nil {
+			err = checkSignature(a.keys, ManifestNamespace, data, sig)
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("the manifest is not proven: %w", err)
+		}
+	}
+	m, err := parseManifest(data)
+	if err != nil {
+		return nil, "", err
+	}
+	if m.Session.ID != idOf(place) {
+		return nil, "", fmt.Errorf("the manifest is that of another session, %.40q", m.Session.ID)
+	}
+	return m.Segments, place, nil
+}
+
+// unproven lists the segments of a recording that has no manifest yet.
+func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error) {
+	objects, err := a.store.List(ctx, place)
+	if err != nil {
+		return nil, err
+	}
+	var list []Segment
+	for _, o := range objects {
+		if n := numberOf(o.Base(), segmentSuffix); n == len(list)+1 {
+			list = append(list, Segment{Name: o.Base(), Size: o.Size})
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoRecording, idOf(place))
+	}
+	return list, nil
+}
+
+// segment gets the stored bytes of a segment. Where the newest version is not
+// what the manifest says, the version it names is tried.
+func (a *Archive) segment(ctx context.Context, place string, s Segment) ([]byte, error) {
+	stored, _, err := a.store.Get(ctx, place+s.Name, "", s.Size)
+	if err == nil && s.SHA256 != "" && sum(stored) != s.SHA256 {
+		err = errors.New("it is not what was recorded")
+	}
+	if err != nil && s.Version != "" {
+		original, _, err2 := a.store.Get(ctx, place+s.Name, s.Version, s.Size)
+		if err2 == nil && sum(original) == s.SHA256 {
+			return original, nil
+		}
+	}
+	return stored, err
+}
+
+// parseManifest reads a manifest and checks what would make reading on
+// dangerous: its version, and the names and sizes of segments.
+func parseManifest(data []byte) (*Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("the manifest can not be read: %w", err)
+	}
+	if m.Format != FormatVersion {
+		return nil, fmt.Errorf("the manifest has format %d; this twokey reads %d", m.Format, FormatVersion)
+	}
+	if len(m.Segments) == 0 || len(m.Segments) > maxSegments {
+		return nil, fmt.Errorf("the manifest names %d segments", len(m.Segments))
+	}
+	for i, s := range m.Segments {
+		switch {
+		case s.Name != fmt.Sprintf("%08d%s", i+1, segmentSuffix):
+			return nil, fmt.Errorf("segment %d of the manifest has the name %.40q", i+1, s.Name)
+		case s.Size < 0 || s.Size > maxStored || s.Plain < 0 || s.Plain > maxPlain:
+			return nil, fmt.Errorf("segment %d of the manifest has an impossible size", i+1)
+		}
+	}
+	return &m, nil
+}
+
+// decompress returns the plain bytes of a segment, at most maxPlain of them.
+func decompress(stored []byte) ([]byte, error) {
+	z, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	plain, err := io.ReadAll(io.LimitReader(z, maxPlain+1))
+	if err == nil && len(plain) > maxPlain {
+		err = fmt.Errorf("it becomes more than %d bytes", maxPlain)
+	}
+	return plain, err
+}
+
+// normalID returns an ID in upper case, as folders have it.
+func normalID(id string) (string, error) {
+	u, err := ulid.ParseStrict(strings.ToUpper(id))
+	if err != nil {
+		return "", fmt.Errorf("%w: %.40q is no session ID", ErrNoRecording, id)
+	}
+	return u.String(), nil
+}

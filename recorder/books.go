@@ -1,0 +1,229 @@
+package recorder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// This file keeps a node's books: the chain of its manifests and its ledger.
+// A place in a chain is given out and written to disk here, under one lock, before anything
+// goes to the store. A recording that can not be uploaded therefore holds up
+// neither the chain nor anybody else's recording.
+
+// link is the end of a chain.
+type link struct {
+	Sequence int64  `json:"sequence"`
+	Hash     string `json:"hash,omitempty"`
+}
+
+type books struct {
+	dir    string // the state directory
+	node   string
+	signer ssh.Signer
+	wake   chan struct{} // a token when an entry was added
+
+	mu   sync.Mutex
+	head heads
+}
+
+type heads struct {
+	Manifests link `json:"manifests"`
+	Ledger    link `json:"ledger"`
+}
+
+func openBooks(dir, node string, signer ssh.Signer) (*books, error) {
+	b := &books{dir: dir, node: node, signer: signer, wake: make(chan struct{}, 1)}
+	if err := os.MkdirAll(b.ledger(), 0o700); err != nil {
+		return nil, err
+	}
+	if _, err := readJSON(b.file(), &b.head); err != nil {
+		return nil, fmt.Errorf("the node's books: %w", err)
+	}
+	return b, b.catchUp()
+}
+
+func (b *books) file() string   { return filepath.Join(b.dir, "books.json") }
+func (b *books) ledger() string { return filepath.Join(b.dir, "ledger") }
+
+// catchUp moves the heads behind what a crash left between writing a manifest
+// or an entry and noting that it was written.
+func (b *books) catchUp() error {
+	manifests, err := filepath.Glob(filepath.Join(b.dir, "spool", "*", manifestName))
+	if err != nil {
+		return err
+	}
+	for _, path := range manifests {
+		var m Manifest
+		if err := b.advance(&b.head.Manifests, path, &m, &m.Sequence); err != nil {
+			return err
+		}
+	}
+	waiting, err := b.waiting()
+	if err != nil {
+		return err
+	}
+	for _, name := range waiting {
+		var e Entry
+		if err := b.advance(&b.head.Ledger, filepath.Join(b.ledger(), name), &e, &e.Sequence); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance moves a head to what a file holds, if that is later.
+func (b *books) advance(head *link, path string, v any, sequence *int64) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if *sequence > head.Sequence {
+		*head = link{Sequence: *sequence, Hash: hash(data)}
+	}
+	return nil
+}
+
+// seal gives the manifest its place in the chain, signs it, and leaves both
+// files in the directory. It returns the hash of the manifest.
+func (b *books) seal(dir string, m *Manifest) (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	head := &b.head.Manifests
+	m.Sequence, m.Previous = head.Sequence+1, head.Hash
+	data, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if err := b.write(filepath.Join(dir, manifestName), ManifestNamespace, data); err != nil {
+		return err
+	}
+	*head = link{Sequence: m.Sequence, Hash: hash(data)}
+	return writeJSON(b.file(), b.head)
+}
+
+// write signs and writes, the signature first: what is there is signed.
+func (b *books) write(path, namespace string, data []byte) error {
+	sig, err := sign(b.signer, namespace, data)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeFile(path+".sig", sig), writeFile(path, data))
+}
+
+// add puts an entry into the ledger. It is on disk when add returns, and goes
+// to the store in the background.
+func (b *books) add(e Entry) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	head := &b.head.Ledger
+	e.Format, e.Node, e.Time = FormatVersion, b.node, time.Now().UTC()
+	e.Sequence, e.Previous = head.Sequence+1, head.Hash
+	data, err := json.MarshalIndent(e, "", " ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	name := fmt.Sprintf("%010d-%s.json", e.Sequence, e.Type)
+	if err := b.write(filepath.Join(b.ledger(), name), LedgerNamespace, data); err != nil {
+		return fmt.Errorf("the ledger can not be written: %w", err)
+	}
+	*head = link{Sequence: e.Sequence, Hash: hash(data)}
+	if err := writeJSON(b.file(), b.head); err != nil {
+		return fmt.Errorf("the ledger can not be written: %w", err)
+	}
+	poke(b.wake)
+	return nil
+}
+
+// waiting returns the names of the entries that are not known to be in the
+// store, in order.
+func (b *books) waiting() ([]string, error) {
+	entries, err := os.ReadDir(b.ledger())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json") {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// sendBooks brings entries to the store, in order, until the recorder stops,
+// or closes and everything is there.
+func (r *Recorder) sendBooks() {
+	for {
+		names, err := r.books.waiting()
+		if err != nil {
+			r.o.Log.Error("ledger not readable", "error", err)
+		}
+		for _, name := range names {
+			if !r.retry("ledger entry "+name, func() error { return r.sendEntry(name) }) {
+				return
+			}
+		}
+		if len(names) > 0 {
+			continue
+		}
+		select {
+		case <-r.books.wake:
+		case <-r.last:
+			if names, _ := r.books.waiting(); len(names) == 0 {
+				return
+			}
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Recorder) sendEntry(name string) error {
+	path := filepath.Join(r.books.ledger(), name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	sig, err := os.ReadFile(path + ".sig")
+	if err != nil {
+		return err
+	}
+	var e Entry
+	if err := json.Unmarshal(data, &e); err != nil {
+		return err
+	}
+	object := "ledger/" + e.Node + e.Time.UTC().Format("/2006/01/02/") + name
+	if _, err := r.put(r.ctx, object+".sig", sig); err != nil {
+		return err
+	}
+	if _, err := r.put(r.ctx, object, data); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(path), os.Remove(path+".sig"))
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,394 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file completes recordings from what lies in the spool: those whose
+// session has just ended and those that an earlier process left, in whatever
+// state it died. Every step can be repeated.
+
+// recording is one whose session has ended.
+type recording struct {
+	dir   string
+	cuts  []cut // all segments, in order
+	sent  int   // how many of them the store has
+	carry map[string][]byte
+	plain []int // slices that are not segments yet
+
+	sealed    session.Summary
+	wasSealed bool // properly, by its session
+	torn      bool // by a crash, in the middle
+}
+
+// finish brings a recording that has ended to the store, with its manifest and
+// a line in the ledger, and removes it from the spool. It returns when that is
+// done or the recorder stops.
+func (r *Recorder) finish(id string) {
+	defer r.release(id)
+	place, err := folder(id)
+	if err != nil {
+		r.o.Log.Error("recording not finished", "session", id, "error", err)
+		return
+	}
+	var rec *recording
+	steps := []func() error{
+		func() (err error) { rec, err = r.repair(id); return err },
+		func() error { return r.sendRest(rec, place) },
+		func() error { return r.sealManifest(rec) },
+		func() error { return r.sendManifest(rec, id, place) },
+	}
+	for _, step := range steps {
+		if !r.retry("recording "+id, func() error { return r.taking(step) }) {
+			return
+		}
+		if rec == nil {
+			return // it never began
+		}
+	}
+	r.o.Log.Info("recording stored", "session", id, "segments", len(rec.cuts))
+}
+
+// taking does a step while holding one of the few tokens.
+func (r *Recorder) taking(step func() error) error {
+	select {
+	case r.uploads <- struct{}{}:
+		defer func() { <-r.uploads }()
+		return step()
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}
+
+// repair makes a complete set of segments of what lies in the directory, with
+// an end. It returns nil for a recording that never began.
+func (r *Recorder) repair(id string) (*recording, error) {
+	rec := &recording{dir: filepath.Join(r.spool(), id)}
+	if err := r.load(rec); err != nil {
+		return nil, err
+	}
+	if len(rec.cuts) == 0 && len(rec.plain) == 0 {
+		return nil, os.RemoveAll(rec.dir)
+	}
+	if !rec.ended() {
+		if err := rec.end(); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range rec.plain {
+		c, err := r.compress(rec.dir, n, rec.carry)
+		if err != nil {
+			return nil, err
+		}
+		rec.add(c)
+	}
+	rec.plain = nil
+	for i, c := range rec.cuts {
+		if c.N != i+1 {
+			return nil, fmt.Errorf("segment %d is missing from the spool", i+1)
+		}
+	}
+	if rec.cuts[0].Digest.About == nil {
+		return nil, errors.New("its first segment does not say whose session it is")
+	}
+	return rec, nil
+}
+
+// load reads what the directory holds and removes what is there twice.
+func (r *Recorder) load(rec *recording) error {
+	var err error
+	if rec.wasSealed, err = readJSON(filepath.Join(rec.dir, sealedName), &rec.sealed); err != nil {
+		return err
+	}
+	stored, err := readStored(rec.dir)
+	if err != nil {
+		return err
+	}
+	for _, c := range stored {
+		rec.add(c)
+	}
+	rec.sent = len(stored)
+	waiting, err := numbers(rec.dir, segmentSuffix)
+	if err != nil {
+		return err
+	}
+	for _, n := range waiting {
+		if err := r.loadSegment(rec, n); err != nil {
+			return err
+		}
+	}
+	rec.plain, err = numbers(rec.dir, sliceSuffix)
+	if err != nil {
+		return err
+	}
+	return rec.trim()
+}
+
+func (rec *recording) add(c cut) {
+	rec.cuts = append(rec.cuts, c)
+	rec.carry = c.Digest.Carry
+}
+
+// last is the number of the last segment.
+func (rec *recording) last() int {
+	if len(rec.cuts) == 0 {
+		return 0
+	}
+	return rec.cuts[len(rec.cuts)-1].N
+}
+
+// loadSegment takes a segment that waits for the store into account.
+func (r *Recorder) loadSegment(rec *recording, n int) error {
+	path := filepath.Join(rec.dir, segmentName(n))
+	if n <= rec.last() {
+		return os.Remove(path) // the store has it
+	}
+	stored, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	plain, err := decompress(stored)
+	if err != nil {
+		return fmt.Errorf("%s: %w", segmentName(n), err)
+	}
+	s, _ := account(plain, rec.carry)
+	rec.add(newCut(n, s, plain, stored))
+	return nil
+}
+
+// trim cuts slices to their last whole line and removes those that are empty
+// or segments already.
+func (rec *recording) trim() error {
+	var keep []int
+	for i, n := range rec.plain {
+		path := filepath.Join(rec.dir, sliceName(n))
+		plain, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		s, whole := account(plain, rec.carry)
+		unusable := whole == 0 || n == 1 && s.About == nil
+		switch {
+		case n <= rec.last(), unusable && i == len(rec.plain)-1:
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			continue
+		case whole < len(plain):
+			rec.torn = rec.torn || i < len(rec.plain)-1
+			if err := os.Truncate(path, int64(whole)); err != nil {
+				return err
+			}
+		}
+		keep = append(keep, n)
+	}
+	rec.plain = keep
+	return nil
+}
+
+// ended reports whether the tape has an end.
+func (rec *recording) ended() bool {
+	if n := len(rec.plain); n > 0 {
+		plain, err := os.ReadFile(filepath.Join(rec.dir, sliceName(rec.plain[n-1])))
+		s, _ := account(plain, nil)
+		return err == nil && s.End != nil
+	}
+	return rec.cuts[len(rec.cuts)-1].Digest.End != nil
+}
+
+// end writes the end that the session did not: the cause it was sealed with,
+// or unclean.
+func (rec *recording) end() error {
+	n, at, carry := rec.last(), rec.lastTime(), rec.carry
+	for _, n = range rec.plain {
+		plain, err := os.ReadFile(filepath.Join(rec.dir, sliceName(n)))
+		if err != nil {
+			return err
+		}
+		s, _ := account(plain, carry)
+		carry = s.Carry
+		if s.lines > 0 {
+			at = s.last
+		}
+	}
+	if len(rec.plain) == 0 {
+		n++
+		rec.plain = []int{n}
+	}
+	cause := session.Cause{Code: session.Unclean, Text: "the bastion died; what it had written was sealed at its next start"}
+	if rec.wasSealed && rec.sealed.Cause != nil {
+		cause = *rec.sealed.Cause
+	}
+	x := newEncoder()
+	x.output.carry, x.input.carry = carry["o"], carry["i"]
+	lines := slices.Clone(x.flush(at))
+	ending, err := x.encode(session.Event{At: at, Type: session.End, Cause: &cause})
+	if err != nil {
+		return err
+	}
+	return appendSlice(rec.dir, n, append(lines, ending...))
+}
+
+func (rec *recording) lastTime() time.Duration {
+	if len(rec.cuts) == 0 {
+		return 0
+	}
+	return time.Duration(rec.cuts[len(rec.cuts)-1].To*1e6+0.5) * time.Microsecond
+}
+
+func appendSlice(dir string, n int, lines []byte) error {
+	f, err := os.OpenFile(filepath.Join(dir, sliceName(n)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(lines)
+	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
+}
+
+// compress turns a slice into a segment.
+func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, error) {
+	path := filepath.Join(dir, sliceName(n))
+	plain, err := os.ReadFile(path)
+	if err != nil {
+		return cut{}, err
+	}
+	s, whole := account(plain, carry)
+	if whole < len(plain) {
+		return cut{}, fmt.Errorf("%s: not what was written to it", sliceName(n))
+	}
+	stored := r.zstd.EncodeAll(plain, nil)
+	if err := writeFile(filepath.Join(dir, segmentName(n)), stored); err != nil {
+		return cut{}, err
+	}
+	return newCut(n, s, plain, stored), os.Remove(path)
+}
+
+// sendSegment brings a segment to the store and removes it here.
+func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, data []byte) (string, error)) error {
+	path := filepath.Join(dir, c.Name)
+	stored, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if hash(stored) != c.SHA256 {
+		return fmt.Errorf("%s changed on this disk after it was written", c.Name)
+	}
+	if c.Version, err = put(place+c.Name, stored); err != nil {
+		return err
+	}
+	return errors.Join(appendStored(dir, c), os.Remove(path))
+}
+
+func (r *Recorder) sendRest(rec *recording, place string) error {
+	for ; rec.sent < len(rec.cuts); rec.sent++ {
+		c := &rec.cuts[rec.sent]
+		err := r.sendSegment(rec.dir, place, *c, func(name string, data []byte) (version string, err error) {
+			c.Version, err = r.put(r.ctx, name, data)
+			return c.Version, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealManifest writes and signs the manifest, once.
+func (r *Recorder) sealManifest(rec *recording) error {
+	_, err := os.Stat(filepath.Join(rec.dir, manifestName))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m := rec.manifest()
+	return r.books.seal(rec.dir, &m)
+}
+
+// sendManifest brings the manifest to the store, after its signature, and
+// notes it in the ledger.
+func (r *Recorder) sendManifest(rec *recording, id, place string) error {
+	data, err := os.ReadFile(filepath.Join(rec.dir, manifestName))
+	if err != nil {
+		return err
+	}
+	sig, err := os.ReadFile(filepath.Join(rec.dir, signatureName))
+	if err != nil {
+		return err
+	}
+	if _, err := r.put(r.ctx, place+signatureName, sig); err != nil {
+		return err
+	}
+	if _, err := r.put(r.ctx, place+manifestName, data); err != nil {
+		return err
+	}
+	if err := r.books.add(Entry{Type: EntrySealed, Session: id, Manifest: hash(data)}); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(rec.dir), syncDir(r.spool()))
+}
+
+// manifest is made from the segments alone.
+func (rec *recording) manifest() Manifest {
+	m := Manifest{Format: FormatVersion, Session: *rec.cuts[0].Digest.About}
+	link := hash([]byte(m.Session.ID))
+	var changes []seatChange
+	alarm := false
+	for _, c := range rec.cuts {
+		link = chain(link, c.SHA256)
+		c.Chain = link
+		m.Segments = append(m.Segments, c.Segment)
+		m.Sums = append(m.Sums, c.SHA256+"  "+c.Name)
+		m.Totals.add(c.Digest.Totals)
+		changes = append(changes, c.Digest.Seats...)
+		alarm = alarm || c.Digest.Alarm
+		if c.Digest.End != nil {
+			m.Cause = *c.Digest.End
+		}
+	}
+	m.Chain = link
+	m.Ended = m.Session.Started.Add(rec.lastTime())
+	m.Seats = seats(changes, rec.lastTime().Seconds())
+	m.Flags = rec.flags(m, alarm)
+	return m
+}
+
+func (rec *recording) flags(m Manifest, alarm bool) []string {
+	flags := slices.Clone(rec.sealed.Flags)
+	add := func(flag string, is bool) {
+		if is && !slices.Contains(flags, flag) {
+			flags = append(flags, flag)
+		}
+	}
+	add("alone", len(m.Session.Quorum) == 0)
+	add("killed", m.Cause.Code == session.Killed)
+	add("alarm", alarm)
+	add("unclean", m.Cause.Code == session.Unclean)
+	add("recovered", !rec.wasSealed)
+	add("damaged", rec.torn)
+	slices.SortFunc(flags, strings.Compare)
+	return flags
+}
+
+// seats pairs those who sat down with their getting up, by name and order.
+func seats(changes []seatChange, end float64) []Seat {
+	var list []Seat
+	open := map[string][]int{} // by name: indexes of seats nobody left yet
+	for _, c := range changes {
+		if c.Join {
+			open[c.Who] = append(open[c.Who], len(list))
+			list = append(list, Seat{Who: c.Who, Identity: c.Identity, From: c.At, To: end})
+		} else if seats := open[c.Who]; len(seats) > 0 {
+			list[seats[0]].To = c.At
+			open[c.Who] = seats[1:]
+		}
+	}
+	return list
+}

@@ -1,0 +1,154 @@
+package recorder
+
+import (
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file holds the words of the format (FORMAT.md): what the manifest, the
+// ledger and the first event say. Writer and verifier share these types and
+// nothing else.
+
+// FormatVersion is the version of everything described in FORMAT.md.
+const FormatVersion = 1
+
+// Namespaces of the signatures (SSHSIG, PROTOCOL.sshsig of OpenSSH).
+const (
+	ManifestNamespace = "twokey-manifest"
+	LedgerNamespace   = "twokey-ledger"
+)
+
+// Names of objects.
+const (
+	manifestName  = "manifest.json"
+	signatureName = "manifest.json.sig"
+	segmentSuffix = ".cast.zst"
+)
+
+// Bounds that a writer keeps and a reader insists on, in bytes.
+const (
+	maxLine     = 128 << 20         // one line of a tape, with its line break
+	maxPlain    = maxLine + 16<<20  // one segment, decompressed
+	maxManifest = 32 << 20          // a manifest, or a ledger entry
+	maxStored   = 64 << 20          // one segment, as stored
+	maxSegments = maxManifest / 256 // segments of one recording
+)
+
+// Types of lines with code "e" that are no session events.
+const (
+	typeBegin = "begin" // the first: who asked for what
+	typeRaw   = "raw"   // bytes that are not UTF-8
+	typeCarry = "carry" // bytes of a rune whose rest is still to come
+)
+
+// About says who asked for what, from where, under which rules. The tape
+// begins with it and the manifest repeats it.
+type About struct {
+	ID       string           `json:"id"`
+	Code     string           `json:"code,omitempty"`
+	Engineer session.Identity `json:"engineer"`
+	Target   string           `json:"target"`
+	Mode     string           `json:"mode"`
+	Quorum   session.Quorum   `json:"quorum"` // empty: opened alone
+	Reason   string           `json:"reason,omitempty"`
+	Args     []string         `json:"args,omitempty"` // psql's, without a terminal
+	Size     session.Size     `json:"size,omitzero"`  // of the terminal
+	Term     string           `json:"term,omitempty"`
+	Env      []string         `json:"env,omitempty"`
+	Cage     string           `json:"cage,omitempty"`
+	Started  time.Time        `json:"started"`
+	Node     string           `json:"node"`              // the bastion that recorded it
+	Version  string           `json:"version,omitempty"` // of twokey
+}
+
+// begin is the first event of a tape.
+type begin struct {
+	Type    string `json:"type"`
+	Session About  `json:"session"`
+}
+
+// header is the first line of an asciicast v2 file, as far as it is used.
+type header struct {
+	Version   int               `json:"version"` // of asciicast: 2
+	Width     int               `json:"width"`
+	Height    int               `json:"height"`
+	Timestamp int64             `json:"timestamp"`
+	Title     string            `json:"title,omitempty"`
+	Env       map[string]string `json:"env,omitempty"`
+}
+
+// Manifest is the signed table of contents of a recording. Written last, its
+// presence means that the tape is whole.
+type Manifest struct {
+	Format  int           `json:"format"`
+	Session About         `json:"session"`
+	Ended   time.Time     `json:"ended"`
+	Cause   session.Cause `json:"cause"`
+	Flags   []string      `json:"flags,omitempty"` // alone, killed, alarm, unclean, recovered, damaged
+	Seats   []Seat        `json:"seats,omitempty"`
+	Totals  Totals        `json:"totals"`
+
+	Segments []Segment `json:"segments"`
+	// Sums repeats names and hashes of the segments in the format of
+	// sha256sum, so that grep and sha256sum -c are all it takes.
+	Sums  []string `json:"sha256sums"`
+	Chain string   `json:"chain"` // of the last segment
+
+	// Sequence counts the manifests of this node from 1, and Previous is the
+	// SHA-256 of the one before, so that a missing one shows.
+	Sequence int64  `json:"sequence"`
+	Previous string `json:"previous,omitempty"`
+}
+
+// Segment is a slice of the tape as it lies in the store.
+type Segment struct {
+	Name    string  `json:"name"`
+	Size    int64   `json:"size"`              // bytes as stored
+	SHA256  string  `json:"sha256"`            // of the bytes as stored, hex
+	Version string  `json:"version,omitempty"` // the store's, where it has any
+	Chain   string  `json:"chain"`             // SHA-256(chain before it || SHA-256 of its stored bytes)
+	Plain   int64   `json:"plain_size"`        // bytes decompressed
+	PlainID string  `json:"plain_sha256"`      // of them
+	From    float64 `json:"from"`              // seconds: time of its first event
+	To      float64 `json:"to"`                // and of its last
+}
+
+// Seat is one stay of a shadow.
+type Seat struct {
+	Who      string            `json:"who"`
+	Identity *session.Identity `json:"identity,omitempty"`
+	From     float64           `json:"from"` // seconds into the session
+	To       float64           `json:"to"`   // when they left, or the session ended
+}
+
+// Totals count what was asked of the database. Statements are those that were
+// run: a Parse alone is not one.
+type Totals struct {
+	Statements int   `json:"statements"`
+	Results    int   `json:"results"`
+	Failed     int   `json:"failed"` // results with an error
+	Rows       int64 `json:"rows"`
+	Bytes      int64 `json:"bytes"` // of rows
+}
+
+// Entry is one line of a node's book: signed, and chained to the one before.
+type Entry struct {
+	Format   int       `json:"format"`
+	Node     string    `json:"node"`
+	Sequence int64     `json:"sequence"`           // from 1
+	Previous string    `json:"previous,omitempty"` // SHA-256 of the entry before, hex
+	Time     time.Time `json:"time"`
+	Type     string    `json:"type"` // sealed, viewed
+
+	Session  string            `json:"session,omitempty"`  // which recording; empty for all
+	Manifest string            `json:"manifest,omitempty"` // sealed: SHA-256 of manifest.json
+	Who      *session.Identity `json:"who,omitempty"`      // viewed: by whom
+	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify
+}
+
+// Types of entries.
+const (
+	EntrySealed = "sealed"
+	EntryViewed = "viewed"
+)

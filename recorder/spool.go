@@ -1,0 +1,189 @@
+package recorder
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// This file is the spool on disk. Each recording has a directory there:
+//
+//	00000003.cast       the slice that is being written
+//	00000002.cast.zst   a segment that waits for the store
+//	stored.jsonl        a line for each segment that the store has
+//	sealed.json         the session has ended, and how
+//	manifest.json(.sig) waits for the store
+//
+// Everything but the slice and stored.jsonl appears whole or not at all. What
+// each step needs is on disk before what it replaces is removed, so that a
+// crash between any two instructions leaves a directory that finish completes.
+
+const (
+	sliceSuffix = ".cast"
+	storedName  = "stored.jsonl"
+	sealedName  = "sealed.json"
+)
+
+func sliceName(n int) string   { return fmt.Sprintf("%08d%s", n, sliceSuffix) }
+func segmentName(n int) string { return fmt.Sprintf("%08d%s", n, segmentSuffix) }
+
+// numberOf reads the number of a slice or a segment from its name, 0 if it is
+// neither.
+func numberOf(name, suffix string) int {
+	digits, found := strings.CutSuffix(name, suffix)
+	if n, err := strconv.Atoi(digits); found && len(digits) == 8 && err == nil && n > 0 {
+		return n
+	}
+	return 0
+}
+
+// newSlice makes the file of the next slice.
+func newSlice(dir string, n int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, sliceName(n)), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syncDir(dir); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// writeFile makes a file appear whole and durable, or not at all.
+func writeFile(path string, data []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(data, '\n'))
+}
+
+// readJSON reads a file that writeJSON wrote. It reports false when there is none.
+func readJSON(path string, v any) (bool, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return true, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// appendStored notes that the store has a segment.
+func appendStored(dir string, c cut) error {
+	line, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, storedName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	// A line that a crash cut short must not swallow this one.
+	_, err = f.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'}))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// readStored returns the segments that the store has, in order. A line that a
+// crash cut short is left out: its segment is still in the spool.
+func readStored(dir string) ([]cut, error) {
+	f, err := os.Open(filepath.Join(dir, storedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []cut
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, maxManifest)
+	for lines.Scan() {
+		var c cut
+		if len(lines.Bytes()) == 0 || json.Unmarshal(lines.Bytes(), &c) != nil {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].N >= c.N {
+			continue // noted twice, around a crash
+		}
+		list = append(list, c)
+	}
+	return list, lines.Err()
+}
+
+// numbers returns the numbers of the slices or segments in a directory, in
+// order.
+func numbers(dir, suffix string) ([]int, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []int
+	for _, e := range entries {
+		if n := numberOf(e.Name(), suffix); n > 0 {
+			list = append(list, n)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// nodeName returns the node's name in its books: the configured one, and five
+// letters drawn once, so that a state directory that was lost, or two bastions
+// that were given one name, never continue each other's chain.
+func nodeName(dir, configured string) (string, error) {
+	for _, c := range configured {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-", c) || len(configured) > 63 {
+			return "", fmt.Errorf("the node's name %.80q may only have letters, digits and dashes, at most 63", configured)
+		}
+	}
+	path := filepath.Join(dir, "node")
+	if data, err := os.ReadFile(path); err == nil {
+		if name := string(bytes.TrimSpace(data)); name != "" {
+			return name, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	name := configured + "-" + strings.ToLower(rand.Text()[:5])
+	return name, writeFile(path, []byte(name+"\n"))
+}

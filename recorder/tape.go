@@ -1,0 +1,434 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the tape while its session runs. Append is all that a keystroke
+// waits for: one write to the spool. Two goroutines stand behind it: the keeper
+// makes the spool durable and cuts slices into segments, the sender brings the
+// segments to the store, in order.
+
+// How long an event may be on the spool before it is forced to the platter;
+// how many segments may wait for the store before new ones get larger, and how large.
+const (
+	syncEvery   = 200 * time.Millisecond
+	fewSegments = 2
+	largeSlice  = 8 << 20
+)
+
+// Tape is the recording of one running session. See session.Tape.
+type Tape struct {
+	r     *Recorder
+	about About
+	dir   string
+	store string // the recording's folder in the store
+	wake  chan struct{}
+	full  chan struct{} // a token when a segment was cut
+	over  chan struct{} // closed by Seal and giveUp
+	tasks sync.WaitGroup
+
+	mu      sync.Mutex
+	enc     *encoder
+	file    *os.File
+	current mark   // the slice that is being written
+	waiting []mark // slices and segments the store does not have, oldest first
+	at      time.Duration
+	unsaved bool  // written since the last fsync
+	broken  error // final
+	failing error // why the last attempt to store did not work
+	ended   bool  // an End event is on the tape
+	sealed  bool
+	cuts    []cut // cut, not yet sent; the sender takes the first
+
+	carry map[string][]byte // of the slice that was cut last; the keeper's alone
+}
+
+// mark is a slice on its way, for Health.
+type mark struct {
+	n     int
+	bytes int64
+	since time.Time     // when its first event was appended
+	at    time.Duration // of that event
+}
+
+// newTape makes the recording's directory in the spool, with its first lines.
+func newTape(r *Recorder, about About) (*Tape, error) {
+	place, err := folder(about.ID)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tape{
+		r: r, about: about, dir: filepath.Join(r.spool(), about.ID), store: place, enc: newEncoder(),
+		wake: make(chan struct{}, 1), full: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+	if err := os.Mkdir(t.dir, 0o700); err != nil {
+		return nil, err
+	}
+	err = syncDir(r.spool())
+	if err == nil {
+		err = t.writeBeginning()
+	}
+	if err != nil {
+		if t.file != nil {
+			t.file.Close()
+		}
+		os.RemoveAll(t.dir) // nothing of it has left this directory
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tape) writeBeginning() (err error) {
+	if t.file, err = newSlice(t.dir, 1); err != nil {
+		return err
+	}
+	t.current.n = 1
+	head, err := t.about.header()
+	if err != nil {
+		return err
+	}
+	if err := t.enc.json(0, begin{Type: typeBegin, Session: t.about}); err != nil {
+		return err
+	}
+	lines := slices.Concat(head, t.enc.line)
+	t.note(0, len(lines))
+	if _, err := t.file.Write(lines); err != nil {
+		return err
+	}
+	return t.file.Sync()
+}
+
+// first cuts the beginning and brings it to the store.
+func (t *Tape) first(ctx context.Context) error {
+	if err := t.cut(); err != nil {
+		return err
+	}
+	return t.send(ctx, t.cuts[0])
+}
+
+// start sets the keeper and the sender to work.
+func (t *Tape) start() {
+	work := func(do func()) {
+		t.tasks.Add(1)
+		t.r.work.Go(func() { defer t.tasks.Done(); do() })
+	}
+	work(t.keep)
+	work(t.sendAll)
+}
+
+// giveUp ends a tape whose beginning could not be stored. The store may or may
+// not have it, so that the attempt becomes a recording like any other.
+func (t *Tape) giveUp(why error) {
+	cause := session.Cause{Code: session.NoRecorder, Text: oneLine(why)}
+	t.Seal(session.Summary{ID: t.about.ID, Cause: &cause, Ended: time.Now()})
+}
+
+// Append is session.Tape's.
+func (t *Tape) Append(e session.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.append(e)
+}
+
+func (t *Tape) append(e session.Event) error {
+	switch {
+	case t.broken != nil:
+		return t.broken
+	case t.sealed, t.ended:
+		return errors.New("the tape has ended")
+	}
+	t.at = max(t.at, e.At)
+	e.At = t.at
+	if e.Type == session.End {
+		if err := t.write(t.enc.flush(e.At)); err != nil {
+			return err
+		}
+		t.ended = true
+	}
+	lines, err := t.enc.encode(e)
+	if err != nil {
+		return t.fail(err)
+	}
+	return t.write(lines)
+}
+
+// write puts lines on the spool with one system call.
+func (t *Tape) write(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if _, err := t.file.Write(lines); err != nil {
+		return t.fail(err)
+	}
+	t.note(t.at, len(lines))
+	if !t.unsaved || t.current.bytes >= t.r.o.SegmentBytes {
+		poke(t.wake)
+	}
+	t.unsaved = true
+	return nil
+}
+
+// note counts what was written to the current slice.
+func (t *Tape) note(at time.Duration, bytes int) {
+	if t.current.bytes == 0 {
+		t.current.since, t.current.at = time.Now(), at
+	}
+	t.current.bytes += int64(bytes)
+}
+
+// fail breaks the tape for good. The caller holds mu.
+func (t *Tape) fail(err error) error {
+	if t.broken == nil {
+		t.broken = fmt.Errorf("the spool can not be written: %w", err)
+		t.r.o.Log.Error("tape broken", "session", t.about.ID, "error", err)
+	}
+	return t.broken
+}
+
+// Health is session.Tape's.
+func (t *Tape) Health() session.Health {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := session.Health{Err: t.broken}
+	oldest := t.current
+	if len(t.waiting) > 0 {
+		oldest = t.waiting[0]
+	}
+	for _, m := range t.waiting {
+		h.Bytes += m.bytes
+	}
+	h.Bytes += t.current.bytes
+	if h.Bytes == 0 {
+		h.Stored = max(time.Since(t.about.Started), t.at)
+		if t.ended {
+			h.Stored = t.at
+		}
+		return h
+	}
+	h.Stored, h.Lag = oldest.at, time.Since(oldest.since)
+	if h.Err == nil {
+		h.Err = t.late(h)
+	}
+	return h
+}
+
+// late says that the store is too far behind, or nil.
+func (t *Tape) late(h session.Health) error {
+	why := ""
+	if t.failing != nil {
+		why = ": " + oneLine(t.failing)
+	}
+	switch {
+	case h.Lag > t.r.o.MaxLagTime:
+		return fmt.Errorf("nothing could be stored for %s%s", h.Lag.Round(time.Second), why)
+	case h.Bytes > t.r.o.MaxLagBytes:
+		return fmt.Errorf("the store is %d MiB behind%s", h.Bytes>>20, why)
+	}
+	return nil
+}
+
+// Seal is session.Tape's.
+func (t *Tape) Seal(s session.Summary) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sealed {
+		return errors.New("the tape is sealed already")
+	}
+	var err error
+	if !t.ended {
+		cause := session.Cause{Code: session.Unclean, Text: "it was sealed without an end"}
+		if s.Cause != nil {
+			cause = *s.Cause
+		}
+		err = t.append(session.Event{At: t.at, Type: session.End, Cause: &cause})
+	}
+	t.sealed = true
+	if t.broken == nil {
+		err = errors.Join(err, t.file.Sync())
+	}
+	// Also for a broken tape: what it has is brought to the store, with the
+	// cause that the session ended with.
+	err = errors.Join(err, writeJSON(filepath.Join(t.dir, sealedName), s), t.file.Close())
+	close(t.over)
+	t.r.work.Go(func() {
+		t.tasks.Wait()
+		t.r.finish(t.about.ID)
+	})
+	return err
+}
+
+// keep makes the spool durable while something is written, and cuts slices.
+func (t *Tape) keep() {
+	tick := time.NewTimer(syncEvery)
+	defer tick.Stop()
+	armed := true
+	for {
+		select {
+		case <-tick.C:
+			armed = false
+		case <-t.wake: // by the first event since the last fsync, and by a full slice
+			if t.calm() {
+				if !armed {
+					tick.Reset(syncEvery)
+					armed = true
+				}
+				continue
+			}
+		case <-t.over:
+			return
+		case <-t.r.ctx.Done():
+			return
+		}
+		next, err := t.tend()
+		if err != nil {
+			t.mu.Lock()
+			t.fail(err)
+			t.mu.Unlock()
+			return
+		}
+		if next > 0 {
+			tick.Reset(next)
+			armed = true
+		}
+	}
+}
+
+// calm reports whether nothing is due before the next tick.
+func (t *Tape) calm() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.due()
+}
+
+// tend does what is due now. It returns after how long something will be due
+// again, 0 when nothing will before the next event.
+func (t *Tape) tend() (next time.Duration, err error) {
+	t.mu.Lock()
+	file, unsaved, due := t.file, t.unsaved, t.due()
+	over := t.sealed || t.broken != nil
+	t.unsaved = false
+	t.mu.Unlock()
+	switch {
+	case over:
+		return 0, nil
+	case due:
+		err = t.cut()
+	case unsaved:
+		err = file.Sync()
+	}
+	if errors.Is(err, os.ErrClosed) {
+		return 0, nil // sealed meanwhile
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current.bytes == 0 {
+		return 0, err
+	}
+	cutIn := t.r.o.SegmentEvery - time.Since(t.current.since)
+	return max(min(syncEvery, cutIn), 10*time.Millisecond), err
+}
+
+// due reports whether the current slice is to be cut. While the store is
+// behind, slices may grow. The caller holds mu.
+func (t *Tape) due() bool {
+	switch {
+	case t.current.bytes == 0:
+		return false
+	case t.current.bytes >= largeSlice:
+		return true
+	case len(t.waiting) >= fewSegments:
+		return false
+	}
+	return t.current.bytes >= t.r.o.SegmentBytes || time.Since(t.current.since) >= t.r.o.SegmentEvery
+}
+
+// cut starts a new slice and turns the one before it into a segment.
+func (t *Tape) cut() error {
+	n := t.current.n // only cut changes it
+	next, err := newSlice(t.dir, n+1)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	if t.sealed || t.broken != nil {
+		t.mu.Unlock()
+		return errors.Join(next.Close(), os.Remove(next.Name()))
+	}
+	old := t.file
+	t.file = next
+	t.waiting = append(t.waiting, t.current)
+	t.current = mark{n: n + 1}
+	t.mu.Unlock()
+	if err := errors.Join(old.Sync(), old.Close()); err != nil {
+		return err
+	}
+	c, err := t.r.compress(t.dir, n, t.carry)
+	if err != nil {
+		return err
+	}
+	t.carry = c.Digest.Carry
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cuts = append(t.cuts, c)
+	poke(t.full)
+	return nil
+}
+
+// sendAll brings segments to the store, in order.
+func (t *Tape) sendAll() {
+	for {
+		select {
+		case <-t.full:
+		case <-t.over:
+			return
+		case <-t.r.ctx.Done():
+			return
+		}
+		for {
+			c, more := t.nextCut()
+			if !more {
+				break
+			}
+			if !t.r.retry("segment "+t.about.ID+"/"+c.Name, func() error { return t.send(t.r.ctx, c) }) {
+				return
+			}
+		}
+	}
+}
+
+// nextCut returns the oldest segment that waits, unless the tape is sealed:
+// then the rest is finish's.
+func (t *Tape) nextCut() (c cut, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.cuts) == 0 || t.sealed {
+		return cut{}, false
+	}
+	return t.cuts[0], true
+}
+
+// send brings one segment to the store and forgets it here.
+func (t *Tape) send(ctx context.Context, c cut) error {
+	err := t.r.sendSegment(t.dir, t.store, c, func(name string, data []byte) (string, error) {
+		return t.r.put(ctx, name, data)
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failing = err; err != nil {
+		return err
+	}
+	t.cuts = t.cuts[1:]
+	t.waiting = slices.DeleteFunc(t.waiting, func(m mark) bool { return m.n == c.N })
+	poke(t.wake) // a slice that waited for room may be due
+	return nil
+}

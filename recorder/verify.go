@@ -1,0 +1,435 @@
+package recorder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
+)
+
+// This file judges one recording. It trusts the public keys it was given and
+// nothing else, computes everything again from the bytes in the store, and says
+// each thing it finds in a sentence. It shares the types of format.go with the
+// writer, but no code.
+
+// Report is what became of verifying one recording.
+type Report struct {
+	ID       string   `json:"id"`
+	Findings []string `json:"findings,omitempty"` // what is wrong, in sentences; none: it is proven
+	Running  bool     `json:"running,omitempty"`  // no manifest, and young enough that the session may still run
+
+	Manifest *Manifest `json:"-"` // nil when it is missing or not proven
+	hash     string    // of the manifest
+}
+
+// maxAge is how old a recording without a manifest may be before it must be
+// asked after: no session lives longer than a certificate, 24 h.
+const maxAge = 25 * time.Hour
+
+// Check verifies one recording. An error means that it could not be checked;
+// ErrNoRecording, that there is nothing of it.
+func (a *Archive) Check(ctx context.Context, id string) (Report, error) {
+	id, err := normalID(id)
+	if err != nil {
+		return Report{}, err
+	}
+	place, err := folder(id)
+	if err != nil {
+		return Report{}, err
+	}
+	v := &verifier{Archive: a, ctx: ctx, place: place, report: Report{ID: id}}
+	if len(a.keys) == 0 {
+		return v.report, errors.New("there are no public keys to verify with")
+	}
+	if v.objects, err = a.store.List(ctx, place); err != nil {
+		return v.report, err
+	}
+	if len(v.objects) == 0 {
+		return v.report, fmt.Errorf("%w: %s", ErrNoRecording, id)
+	}
+	err = v.recording()
+	return v.report, err
+}
+
+// verifier is the verification of one recording.
+type verifier struct {
+	*Archive
+	ctx     context.Context
+	place   string
+	objects []store.Object
+	report  Report
+}
+
+func (v *verifier) finding(format string, args ...any) {
+	v.report.Findings = append(v.report.Findings, fmt.Sprintf(format, args...))
+}
+
+func (v *verifier) recording() error {
+	data, err := v.manifest()
+	if err != nil || data == nil {
+		return err
+	}
+	m, err := parseManifest(data)
+	if err != nil {
+		v.finding("%v", err)
+		return nil
+	}
+	v.report.Manifest, v.report.hash = m, sum(data)
+	v.names(m)
+	v.links(m)
+	return v.tape(m)
+}
+
+// manifest gets the manifest and checks who signed it. It returns nil when
+// there is nothing to go on with.
+func (v *verifier) manifest() ([]byte, error) {
+	data, _, err := v.store.Get(v.ctx, v.place+manifestName, "", maxManifest)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		v.report.Running = v.young()
+		v.finding("it has no manifest: the session still runs, or its end is on its way to the store, or somebody removed it")
+		return nil, nil
+	case errors.Is(err, store.ErrTooLarge):
+		v.finding("its manifest is larger than a manifest can be")
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	sig, _, err := v.store.Get(v.ctx, v.place+signatureName, "", 64<<10)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		v.finding("its manifest is not signed: %s is missing", signatureName)
+		return nil, nil
+	case errors.Is(err, store.ErrTooLarge):
+		v.finding("the signature of its manifest is larger than a signature can be")
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	if err := checkSignature(v.keys, ManifestNamespace, data, sig); err != nil {
+		v.finding("its manifest is not what was signed: %v", err)
+		return nil, nil
+	}
+	return data, nil
+}
+
+// young reports whether the session may still run, by the time in its ID.
+func (v *verifier) young() bool {
+	day, err := time.Parse("sessions/2006/01/02/", v.place[:len("sessions/2006/01/02/")])
+	return err == nil && time.Since(day) < 24*time.Hour+maxAge
+}
+
+// names checks that the manifest belongs here, and that what lies here belongs
+// to the manifest.
+func (v *verifier) names(m *Manifest) {
+	if m.Session.ID != v.report.ID {
+		v.finding("its manifest is that of another session, %.40q", m.Session.ID)
+	}
+	known := map[string]bool{manifestName: true, signatureName: true}
+	for _, s := range m.Segments {
+		known[s.Name] = true
+	}
+	for _, o := range v.objects {
+		if !known[o.Base()] || o.Folder() {
+			v.finding("an object lies beside it that its manifest does not name: %s", o.Base())
+		}
+	}
+}
+
+// links checks that the manifest agrees with itself.
+func (v *verifier) links(m *Manifest) {
+	link := sha256.Sum256([]byte(m.Session.ID))
+	for i, s := range m.Segments {
+		own, err := hex.DecodeString(s.SHA256)
+		if err != nil || len(own) != sha256.Size {
+			v.finding("the manifest has no hash for segment %s", s.Name)
+			return
+		}
+		link = sha256.Sum256(append(link[:], own...))
+		if hex.EncodeToString(link[:]) != s.Chain {
+			v.finding("the chain of hashes is broken at segment %s", s.Name)
+			return
+		}
+		if i >= len(m.Sums) || m.Sums[i] != s.SHA256+"  "+s.Name {
+			v.finding("the list of sums in the manifest is not that of its segments, from %s on", s.Name)
+			return
+		}
+	}
+	if m.Chain != hex.EncodeToString(link[:]) || len(m.Sums) != len(m.Segments) {
+		v.finding("the manifest does not agree with itself about where the recording ends")
+	}
+}
+
+// tape reads every segment and compares what is on the tape with what the
+// manifest says.
+func (v *verifier) tape(m *Manifest) error {
+	t := tally{flags: map[string]bool{}}
+	for _, s := range m.Segments {
+		plain, err := v.stored(s)
+		if err != nil {
+			return err
+		}
+		if plain == nil {
+			return nil // said already; what comes after it can not be judged
+		}
+		if err := t.read(plain, s); err != nil {
+			v.finding("segment %s: %v", s.Name, err)
+			return nil
+		}
+	}
+	for _, f := range t.compare(m) {
+		v.finding("%s", f)
+	}
+	return nil
+}
+
+// stored gets a segment, checks its bytes and returns them decompressed, or
+// nil after a finding.
+func (v *verifier) stored(s Segment) ([]byte, error) {
+	stored, problem, err := v.get(s, "")
+	if err != nil {
+		return nil, err
+	}
+	if problem != "" {
+		v.finding("segment %s %s", s.Name, problem)
+		if s.Version == "" {
+			return nil, nil
+		}
+		if stored, problem, err = v.get(s, s.Version); err != nil || problem != "" {
+			return nil, err
+		}
+		v.finding("segment %s: the version that was recorded, %s, is still in the store and intact", s.Name, s.Version)
+	}
+	plain, err := decompress(stored)
+	switch {
+	case err != nil:
+		v.finding("segment %s can not be decompressed: %v", s.Name, err)
+		return nil, nil
+	case int64(len(plain)) != s.Plain || sum(plain) != s.PlainID:
+		v.finding("segment %s decompresses to something else than its manifest says", s.Name)
+		return nil, nil
+	}
+	return plain, nil
+}
+
+// get returns the stored bytes of a version, or what is wrong with them.
+func (v *verifier) get(s Segment, version string) (stored []byte, problem string, err error) {
+	stored, _, err = v.store.Get(v.ctx, v.place+s.Name, version, s.Size)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		return nil, "is missing", nil
+	case errors.Is(err, store.ErrTooLarge):
+		return nil, fmt.Sprintf("is longer than the %d bytes that were recorded", s.Size), nil
+	case err != nil:
+		return nil, "", err
+	case int64(len(stored)) < s.Size:
+		return nil, fmt.Sprintf("was cut short: it has %d of %d bytes", len(stored), s.Size), nil
+	case sum(stored) != s.SHA256:
+		return nil, "is not what was recorded: its hash differs", nil
+	}
+	return stored, "", nil
+}
+
+// tally is what the tape itself says.
+type tally struct {
+	decoder
+	totals Totals
+	seats  []Seat
+	end    *session.Cause
+	flags  map[string]bool
+}
+
+func (t *tally) read(plain []byte, s Segment) error {
+	first := t.lines == 0
+	began := false
+	err := eachLine(plain, func(line []byte) error {
+		e, err := t.line(line)
+		if err != nil {
+			return fmt.Errorf("line %d of the tape: %w", t.lines, err)
+		}
+		if !began && !(first && t.lines == 1) {
+			began = true
+			if !same(t.at.Seconds(), s.From) {
+				return fmt.Errorf("it begins at %.6f s, and its manifest says %.6f", t.at.Seconds(), s.From)
+			}
+		}
+		if e != nil {
+			t.count(*e)
+		}
+		return nil
+	})
+	if err == nil && !same(t.at.Seconds(), s.To) {
+		err = fmt.Errorf("it ends at %.6f s, and its manifest says %.6f", t.at.Seconds(), s.To)
+	}
+	return err
+}
+
+func same(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
+
+func (t *tally) count(e session.Event) {
+	switch e.Type {
+	case session.Statement:
+		if e.Statement != nil && e.Statement.Protocol != "parse" {
+			t.totals.Statements++
+		}
+	case session.Result:
+		t.totals.Results++
+		if e.Result != nil {
+			t.totals.Rows += e.Result.Rows
+			t.totals.Bytes += e.Result.Bytes
+			if e.Result.SQLState != "" {
+				t.totals.Failed++
+			}
+		}
+	case session.Join:
+		t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: e.At.Seconds(), To: -1})
+	case session.Leave:
+		for i, s := range t.seats {
+			if s.Who == e.Who && s.To < 0 {
+				t.seats[i].To = e.At.Seconds()
+				break
+			}
+		}
+	case session.Alarm:
+		t.flags["alarm"] = true
+	case session.End:
+		t.end = e.Cause
+	}
+}
+
+// compare says in which ways the manifest and the tape differ.
+func (t *tally) compare(m *Manifest) (findings []string) {
+	say := func(format string, args ...any) { findings = append(findings, fmt.Sprintf(format, args...)) }
+	switch {
+	case t.about == nil:
+		say("the tape does not say whose session it is")
+		return findings
+	case asJSON(*t.about) != asJSON(m.Session):
+		say("the tape and the manifest do not agree on who asked for what")
+	}
+	switch {
+	case !t.ended:
+		say("the tape has no end")
+	case t.end == nil || *t.end != m.Cause:
+		say("the manifest says that the session ended with %q; the tape says %q", m.Cause, causeText(t.end))
+	}
+	if t.totals != m.Totals {
+		say("the manifest counts %+v, and the tape holds %+v", m.Totals, t.totals)
+	}
+	for i := range t.seats {
+		if t.seats[i].To < 0 {
+			t.seats[i].To = t.at.Seconds()
+		}
+	}
+	if asJSON(t.seats) != asJSON(m.Seats) {
+		say("the manifest and the tape do not agree on who watched")
+	}
+	if want := m.Session.Started.Add(t.at); !m.Ended.Equal(want) {
+		say("the manifest says that the session ended at %v; by the tape it was %v", m.Ended, want)
+	}
+	return append(findings, t.compareFlags(m)...)
+}
+
+func (t *tally) compareFlags(m *Manifest) (findings []string) {
+	t.flags["alone"] = len(m.Session.Quorum) == 0
+	if t.end != nil {
+		t.flags["killed"] = t.end.Code == session.Killed
+		t.flags["unclean"] = t.end.Code == session.Unclean
+	}
+	for _, flag := range slices.Sorted(maps.Keys(t.flags)) {
+		if is := t.flags[flag]; is != slices.Contains(m.Flags, flag) {
+			findings = append(findings, fmt.Sprintf("by the tape %q is %v; the manifest says otherwise", flag, is))
+		}
+	}
+	return findings
+}
+
+func causeText(c *session.Cause) string {
+	if c == nil {
+		return "nothing"
+	}
+	return c.Error()
+}
+
+func asJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(data))
+}
+
+func sum(p []byte) string {
+	h := sha256.Sum256(p)
+	return hex.EncodeToString(h[:])
+}
+
+// Verify checks recordings, or all of them and the ledgers when ids is empty,
+// and writes a line about each to w. An error says that something was found or
+// could not be checked.
+func (a *Archive) Verify(ctx context.Context, ids []string, w io.Writer) error {
+	if len(ids) == 0 {
+		return a.verifyAll(ctx, w)
+	}
+	bad := 0
+	for _, id := range ids {
+		r, err := a.Check(ctx, id)
+		if err != nil && (len(ids) == 1 || ctx.Err() != nil) {
+			return err
+		}
+		if r.ID == "" {
+			r.ID = id
+		}
+		if err != nil {
+			r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+		}
+		if len(r.Findings) > 0 {
+			bad++
+		}
+		if err := r.print(w); err != nil {
+			return err
+		}
+	}
+	return verdict(bad, len(ids))
+}
+
+func verdict(bad, all int) error {
+	switch {
+	case bad == 0:
+		return nil
+	case all == 1:
+		return errors.New("this recording is not proven")
+	}
+	return fmt.Errorf("%d of %d recordings are not proven", bad, all)
+}
+
+// print writes a line for a recording, and one more for each finding.
+func (r Report) print(w io.Writer) error {
+	if len(r.Findings) == 0 {
+		m := r.Manifest
+		_, err := fmt.Fprintf(w, "%s  proven: %s on %s (%s), %s, %d statements, %d segments, ended %s\n", r.ID,
+			m.Session.Engineer.Name, m.Session.Target, m.Session.Mode, m.Session.Started.UTC().Format(time.DateTime),
+			m.Totals.Statements, len(m.Segments), m.Cause.Code)
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "%s  NOT PROVEN\n", r.ID); err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		if _, err := fmt.Fprintf(w, "    %s\n", f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package recorder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/recorder/store"
+)
+
+// This file judges a whole store: each recording, each node's ledger, and both
+// against each other, so that a recording that is gone without a trace of its
+// own leaves one in the books.
+
+// settle is how long after its end a recording may be without its line in the
+// ledger: both are on their way.
+const settle = 10 * time.Minute
+
+// auditor is the verification of a whole store.
+type auditor struct {
+	*Archive
+	ctx       context.Context
+	w         io.Writer
+	all, bad  int
+	manifests map[string]sealed   // by session
+	chains    map[string][]sealed // by node
+	noted     map[string]bool     // sessions that a ledger knows
+	problems  []string            // about the books
+}
+
+// sealed is what the books need to know of a recording.
+type sealed struct {
+	id, node, hash, previous string
+	sequence                 int64
+	ended                    time.Time
+}
+
+func (a *Archive) verifyAll(ctx context.Context, w io.Writer) error {
+	if len(a.keys) == 0 {
+		return errors.New("there are no public keys to verify with")
+	}
+	u := &auditor{Archive: a, ctx: ctx, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{}}
+	if err := u.recordings(); err != nil {
+		return err
+	}
+	if err := u.ledgers(); err != nil {
+		return err
+	}
+	u.manifestChains()
+	u.forgotten()
+	for _, p := range u.problems {
+		if _, err := fmt.Fprintf(w, "ledger  %s\n", p); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintf(w, "%d recordings, %d not proven; %d findings in the ledger\n", u.all, u.bad, len(u.problems)); err != nil {
+		return err
+	}
+	if u.bad == 0 && len(u.problems) > 0 {
+		return fmt.Errorf("%d findings in the ledger", len(u.problems))
+	}
+	return verdict(u.bad, max(u.all, 2))
+}
+
+func (u *auditor) problem(format string, args ...any) {
+	u.problems = append(u.problems, fmt.Sprintf(format, args...))
+}
+
+func (u *auditor) recordings() error {
+	for place, err := range u.places(u.ctx) {
+		if err != nil {
+			return err
+		}
+		r, err := u.Check(u.ctx, idOf(place))
+		if err != nil {
+			if u.ctx.Err() != nil {
+				return err
+			}
+			r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+		}
+		if r.Running {
+			if _, err := fmt.Fprintf(u.w, "%s  running, or on its way to the store\n", r.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		u.all++
+		if len(r.Findings) > 0 {
+			u.bad++
+		}
+		if m := r.Manifest; m != nil {
+			s := sealed{id: r.ID, node: m.Session.Node, hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended}
+			u.manifests[s.id] = s
+			u.chains[s.node] = append(u.chains[s.node], s)
+		}
+		if err := r.print(u.w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manifestChains looks for numbers that are missing among the manifests of a
+// node, and for manifests that do not continue the one before.
+func (u *auditor) manifestChains() {
+	for _, node := range slices.Sorted(maps.Keys(u.chains)) {
+		list := u.chains[node]
+		slices.SortFunc(list, func(a, b sealed) int { return int(a.sequence - b.sequence) })
+		before := sealed{}
+		for _, s := range list {
+			switch {
+			case s.sequence == before.sequence:
+				u.problem("%s: the recordings %s and %s both claim to be number %d", node, before.id, s.id, s.sequence)
+			case s.sequence != before.sequence+1:
+				u.problem("%s: %s missing before %s", node, numbered(before.sequence+1, s.sequence-1), s.id)
+			case s.previous != before.hash:
+				u.problem("%s: recording %s does not continue the one before it, %s", node, s.id, before.id)
+			}
+			before = s
+		}
+	}
+}
+
+func numbered(from, to int64) string {
+	if from == to {
+		return fmt.Sprintf("recording number %d is", from)
+	}
+	return fmt.Sprintf("recordings number %d to %d are", from, to)
+}
+
+// forgotten looks for recordings that no ledger knows.
+func (u *auditor) forgotten() {
+	for _, id := range slices.Sorted(maps.Keys(u.manifests)) {
+		if s := u.manifests[id]; !u.noted[id] && time.Since(s.ended) > settle {
+			u.problem("%s: the ledger does not know recording %s", s.node, id)
+		}
+	}
+}
+
+func (u *auditor) ledgers() error {
+	nodes, err := u.store.List(u.ctx, "ledger/")
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if n.Folder() {
+			if err := u.ledger(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ledger follows the chain of one node's entries. They are numbered across
+// days, so that walking the days in order walks the chain.
+func (u *auditor) ledger(node store.Object) error {
+	names, err := u.entries(node.Name, 3)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(base(a), base(b)) })
+	var before Entry
+	hash := ""
+	for _, name := range names {
+		e, h, err := u.entry(name)
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			before.Sequence, hash = before.Sequence+1, "" // said already; the next one can not be compared
+			continue
+		}
+		u.follow(node.Base(), name, before, hash, *e)
+		before, hash = *e, h
+	}
+	return nil
+}
+
+func base(name string) string { return store.Object{Name: name}.Base() }
+
+// entries returns the names of the entries of a node, from all its days.
+func (u *auditor) entries(folder string, depth int) (names []string, err error) {
+	list, err := u.store.List(u.ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range list {
+		switch {
+		case o.Folder() && depth > 0:
+			below, err := u.entries(o.Name, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, below...)
+		case depth == 0 && strings.HasSuffix(o.Name, ".json"):
+			names = append(names, o.Name)
+		case depth == 0 && strings.HasSuffix(o.Name, ".json.sig"):
+		default:
+			u.problem("something lies in the ledger that does not belong there: %s", o.Name)
+		}
+	}
+	return names, nil
+}
+
+// entry gets an entry and checks its signature. It is nil after a finding.
+func (u *auditor) entry(name string) (*Entry, string, error) {
+	data, _, err := u.store.Get(u.ctx, name, "", maxManifest)
+	if errors.Is(err, store.ErrTooLarge) {
+		u.problem("%s is larger than an entry can be", name)
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	sig, _, err := u.store.Get(u.ctx, name+".sig", "", 64<<10)
+	if err == nil {
+		err = checkSignature(u.keys, LedgerNamespace, data, sig)
+	} else if !errors.Is(err, store.ErrNotExist) && !errors.Is(err, store.ErrTooLarge) {
+		return nil, "", err
+	}
+	if err != nil {
+		u.problem("%s is not what was signed: %v", name, err)
+		return nil, "", nil
+	}
+	var e Entry
+	if err := json.Unmarshal(data, &e); err != nil || e.Format != FormatVersion {
+		u.problem("%s can not be read (format %d): %v", name, e.Format, err)
+		return nil, "", nil
+	}
+	return &e, sum(data), nil
+}
+
+// follow checks that an entry continues the one before, lies where it belongs,
+// and that the recording it speaks of is there.
+func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) {
+	if want := fmt.Sprintf("ledger/%s%s%010d-%s.json", e.Node, e.Time.UTC().Format("/2006/01/02/"), e.Sequence, e.Type); want != name || e.Node != node {
+		u.problem("%s is an entry that belongs to %s", name, want)
+		return
+	}
+	switch {
+	case e.Sequence > before.Sequence+1:
+		u.problem("%s: %d entries are missing before number %d", node, e.Sequence-before.Sequence-1, e.Sequence)
+	case e.Sequence <= before.Sequence:
+		u.problem("%s: number %d is there twice", node, e.Sequence)
+	case hash != e.Previous && (hash != "" || e.Sequence == 1):
+		u.problem("%s: number %d does not continue the one before it", node, e.Sequence)
+	}
+	if e.Type != EntrySealed {
+		return
+	}
+	u.noted[e.Session] = true
+	m, there := u.manifests[e.Session]
+	switch {
+	case !there:
+		u.problem("%s: recording %s is in the ledger, and missing from the store or not proven", node, e.Session)
+	case m.hash != e.Manifest:
+		u.problem("%s: recording %s has another manifest than the ledger says", node, e.Session)
+	}
+}
