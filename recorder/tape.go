@@ -108,12 +108,23 @@ func (t *Tape) writeBeginning() (err error) {
 	return t.file.Sync()
 }
 
-// first cuts the beginning and brings it to the store.
-func (t *Tape) first(ctx context.Context) error {
+// first cuts the beginning and brings it to the store. A connection that was
+// lost is no reason to refuse a session; a store that is gone is.
+func (t *Tape) first(ctx context.Context) (err error) {
 	if err := t.cut(); err != nil {
 		return err
 	}
-	return t.send(ctx, t.cuts[0])
+	for pause := firstPause; pause <= 4*firstPause; pause *= 2 {
+		if err = t.send(ctx, t.cuts[0]); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return err
 }
 
 // start sets the keeper and the sender to work.

@@ -20,10 +20,10 @@ const (
 	Healthy          Fault = ""
 	Unavailable      Fault = "unavailable"         // 503 at once, nothing stored
 	Refusing         Fault = "refusing"            // connection refused
-	Silent           Fault = "silent"              // no answer until the context ends, nothing stored
+	Silent           Fault = "silent"              // no answer until Patience or the context ends, nothing stored
 	Slow             Fault = "slow"                // works, after Delay
 	StoredButError   Fault = "stored-but-error"    // stored, and the answer says 500
-	StoredButSilent  Fault = "stored-but-silent"   // stored, and no answer until the context ends
+	StoredButSilent  Fault = "stored-but-silent"   // stored, and no answer until Patience or the context ends
 	ErrorNotStored   Fault = "error-not-stored"    // 500, nothing stored
 	ResetInTheMiddle Fault = "reset-in-the-middle" // connection reset, nothing stored
 	Denied           Fault = "denied"              // 403
@@ -38,24 +38,33 @@ var Faults = []Fault{Unavailable, Refusing, StoredButError, ErrorNotStored, Rese
 // Faulty is a store in memory with faults that can be turned on and off.
 type Faulty struct {
 	*Memory
-	Delay time.Duration // of Slow
+	Delay    time.Duration // of Slow
+	Patience time.Duration // after which Silent operations give up by themselves
 
 	mu    sync.Mutex
 	fault Fault
 	only  string // names that contain it; "" is all
 	calls int
+	left  int // Puts that still work before the fault sets in
 }
 
 // NewFaulty returns an empty, healthy store.
 func NewFaulty(t testing.TB) *Faulty {
-	return &Faulty{Memory: NewMemory(t), Delay: 50 * time.Millisecond}
+	return &Faulty{Memory: NewMemory(t), Delay: 50 * time.Millisecond, Patience: 200 * time.Millisecond}
 }
 
 // Break makes operations fail from now on, those on names that contain only.
 func (f *Faulty) Break(fault Fault, only string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fault, f.only = fault, only
+	f.fault, f.only, f.left = fault, only, 0
+}
+
+// BreakAfter makes every Put after the next n unavailable.
+func (f *Faulty) BreakAfter(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault, f.only, f.left = Unavailable, "", n
 }
 
 // Heal is Break with Healthy.
@@ -75,6 +84,9 @@ func (f *Faulty) now(name string, put bool) Fault {
 		f.calls++
 	}
 	switch {
+	case put && f.left > 0:
+		f.left--
+		return Healthy
 	case !strings.Contains(name, f.only):
 		return Healthy
 	case f.fault == LosesAnswers && f.calls%2 == 0:
@@ -96,12 +108,10 @@ func (f *Faulty) Put(ctx context.Context, name string, data []byte) (string, err
 			return "", ctx.Err()
 		}
 	case Silent:
-		<-ctx.Done()
-		return "", ctx.Err()
+		return "", f.hang(ctx)
 	case StoredButSilent:
 		f.Memory.Put(ctx, name, data)
-		<-ctx.Done()
-		return "", ctx.Err()
+		return "", f.hang(ctx)
 	case StoredButError, LosesAnswers:
 		if _, err := f.Memory.Put(ctx, name, data); errors.Is(err, store.ErrExists) {
 			return "", err
@@ -133,10 +143,18 @@ func (f *Faulty) reading(ctx context.Context, name string) error {
 	case Healthy, Slow, StoredButError, StoredButSilent, LosesAnswers, ErrorNotStored, ResetInTheMiddle:
 		return nil
 	case Silent:
-		<-ctx.Done()
-		return ctx.Err()
+		return f.hang(ctx)
 	default:
 		return fault.err()
+	}
+}
+
+func (f *Faulty) hang(ctx context.Context) error {
+	select {
+	case <-time.After(f.Patience):
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
