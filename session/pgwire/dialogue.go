@@ -396,7 +396,8 @@ func (d *dialogue) completed(kind byte, body []byte) error {
 const maxMessage = 8 << 10
 
 // erred takes ErrorResponse: in a simple query the query failed; in a batch
-// everything up to the Sync is not going to happen; else it is news.
+// everything up to the Sync is not going to happen; else it is news. What failed
+// is the first unanswered message, or the Execute it was a Bind for.
 func (d *dialogue) erred(body []byte) {
 	var m pgproto3.ErrorResponse
 	if m.Decode(body) != nil {
@@ -413,6 +414,12 @@ func (d *dialogue) erred(body []byte) {
 		return
 	}
 	d.failed = true
+	why := first.result.Message
+	if first.n > 0 {
+		d.pop()
+		d.finish(first, 0)
+		why = "not run: " + why
+	}
 	for len(d.pending) > 0 {
 		a := d.pending[0]
 		if a.kind == 'S' {
@@ -420,12 +427,10 @@ func (d *dialogue) erred(body []byte) {
 			return
 		}
 		d.pop()
-		switch {
-		case a == first && a.n > 0:
+		if a.kind == 'E' {
+			a.result.SQLState, a.result.Message = first.result.SQLState, why
 			d.finish(a, 0)
-		case a.kind == 'E':
-			a.result.SQLState, a.result.Message = first.result.SQLState, "not run: "+first.result.Message
-			d.finish(a, 0)
+			why = "not run: " + first.result.Message
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -303,6 +304,8 @@ func eventually(t testing.TB, what string, f func() bool) {
 		time.Sleep(2 * time.Millisecond)
 	}
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 func backends(t testing.TB) string {
 	return admin(t, `select count(*) from pg_stat_activity where application_name like 'twokey alice%'`)
