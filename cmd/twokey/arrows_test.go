@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// This file holds the import arrows of ARCHITECTURE.md as data. They keep the
+// house what it is: a part that may not import another can not come to depend
+// on it, and a technology with one home can be replaced in one place.
+
+const module = "github.com/twokey/twokey"
+
+// arrows says which of our packages each of ours may import. A new package
+// needs a line here. Tests may import testArrows in addition.
+var arrows = map[string][]string{
+	"session":                  nil, // and nothing third-party
+	"session/psql":             {"session"},
+	"session/pgwire":           {"session"},
+	"session/pgwire/pgtest":    nil,
+	"certs":                    {"session"},
+	"certs/oidc":               {"session", "certs"},
+	"shadow":                   {"session"},
+	"recorder":                 {"session", "recorder/store"},
+	"recorder/store":           nil,
+	"recorder/store/storetest": {"recorder/store"},
+	"bastion":                  {"session", "shadow", "certs"},
+	"cmd/twokey": {
+		"session", "session/psql", "session/pgwire", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
+	},
+}
+
+// testArrows says what the tests of a package may import besides: real parts to
+// run against.
+var testArrows = map[string][]string{
+	"session/psql":   {"session/pgwire", "session/pgwire/pgtest"},
+	"session/pgwire": {"session/pgwire/pgtest"},
+	"recorder":       {"recorder/store/storetest"},
+	"recorder/store": {"recorder/store/storetest"},
+	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest"},
+}
+
+// homes says which of our packages may import a third-party module, or what
+// begins with it. A new dependency needs a line here, and a reason in the
+// commit that adds it.
+var homes = map[string][]string{
+	"github.com/gliderlabs/ssh":            {"bastion"},
+	"github.com/spf13/cobra":               {"cmd/twokey", "bastion"}, // one command tree, on this machine and over SSH
+	"github.com/spf13/pflag":               {"cmd/twokey", "bastion"}, // cobra's flags
+	"github.com/goccy/go-yaml":             {"cmd/twokey"},
+	"github.com/coreos/go-oidc/v3":         {"certs/oidc"},
+	"golang.org/x/oauth2":                  {"certs/oidc"},
+	"github.com/creack/pty":                {"session/psql"},
+	"github.com/jackc/pgx/v5":              {"session/pgwire", "session/pgwire/pgtest"},
+	"github.com/charmbracelet/x/vt":        {"shadow"},
+	"github.com/charmbracelet/x/ansi":      {"shadow"},
+	"github.com/charmbracelet/ultraviolet": {"shadow"}, // the cells of x/vt
+	"github.com/mattn/go-runewidth":        {"shadow"},
+	"github.com/rivo/uniseg":               {"shadow"},
+	"github.com/minio/minio-go/v7":         {"recorder/store"},
+	"github.com/hiddeco/sshsig":            {"recorder"},
+	"github.com/klauspost/compress":        {"recorder"},
+	"github.com/oklog/ulid/v2":             {"recorder", "cmd/twokey"},
+	"golang.org/x/crypto/ssh":              {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
+	"golang.org/x/sys/unix":                {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
+}
+
+// testHomes says what tests may import besides.
+var testHomes = map[string][]string{
+	"github.com/rogpeppe/go-internal/testscript": {"cmd/twokey"},
+	"github.com/creack/pty":                      {"cmd/twokey", "bastion"},
+	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql"},
+	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
+	"github.com/klauspost/compress":              {"cmd/twokey"},
+	"golang.org/x/crypto/ssh":                    {"certs/oidc", "shadow"},
+	"github.com/go-jose/go-jose/v4":              {"certs/oidc"},
+}
+
+// listed is what `go list -json` says of a package.
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+// imports lists our packages with everything they import, on Linux.
+func imports(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", module+"/...")
+	cmd.Env = append(cmd.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestArrows(t *testing.T) {
+	packages := imports(t)
+	if len(packages) == 0 {
+		t.Fatal("no packages")
+	}
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if _, known := arrows[name]; !known {
+			t.Errorf("package %s is new: say in arrows what it may import", name)
+			continue
+		}
+		for _, wrong := range misled(name, p.Imports, false) {
+			t.Error(wrong)
+		}
+		for _, wrong := range misled(name, slices.Concat(p.TestImports, p.XTestImports), true) {
+			t.Error(wrong)
+		}
+	}
+}
+
+// misled returns a sentence for each import that no arrow and no home allows.
+func misled(name string, imports []string, test bool) []string {
+	var wrong []string
+	in, ours, theirs := name, arrows[name], []map[string][]string{homes}
+	if test {
+		in, ours, theirs = "the tests of "+name, append(slices.Clone(ours), append(testArrows[name], name)...), append(theirs, testHomes)
+	}
+	for _, path := range imports {
+		local, isOurs := strings.CutPrefix(path, module+"/")
+		first, _, _ := strings.Cut(path, "/")
+		switch {
+		case isOurs && !slices.Contains(ours, local):
+			wrong = append(wrong, in+" may not import "+local)
+		case !isOurs && strings.Contains(first, ".") && !atHome(name, path, theirs):
+			wrong = append(wrong, in+" may not import "+path+": each technology has one home")
+		}
+	}
+	return wrong
+}
+
+// atHome reports whether the package is a home of what path belongs to.
+func atHome(name, path string, lists []map[string][]string) bool {
+	for _, list := range lists {
+		for prefix, where := range list {
+			if (path == prefix || strings.HasPrefix(path, prefix+"/")) && slices.Contains(where, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestArrowsAreHeld(t *testing.T) {
+	for _, c := range []struct {
+		name, path string
+		test       bool
+		allowed    bool
+	}{
+		{"session", "fmt", false, true},
+		{"session", "github.com/oklog/ulid/v2", false, false},
+		{"session", module + "/recorder", false, false},
+		{"session", module + "/session", true, true},
+		{"bastion", module + "/recorder", false, false},
+		{"bastion", "github.com/gliderlabs/ssh", false, true},
+		{"shadow", "github.com/gliderlabs/ssh", false, false},
+		{"recorder", module + "/recorder/store/storetest", false, false},
+		{"recorder", module + "/recorder/store/storetest", true, true},
+		{"recorder", "github.com/oklog/ulid/v2x", false, false},
+		{"cmd/twokey", "example.com/new", true, false},
+	} {
+		if wrong := misled(c.name, []string{c.path}, c.test); (len(wrong) == 0) != c.allowed {
+			t.Errorf("%s imports %s: %q", c.name, c.path, wrong)
+		}
+	}
+}
