@@ -165,8 +165,12 @@ func TestEveryTornLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := 0; n <= len(whole); n += 1 + n/150 {
-		for _, tail := range []string{"", "\x00\x00\x00"} {
+	var cuts []int
+	for n := 0; n < len(whole); n += 19 {
+		cuts = append(cuts, n)
+	}
+	for i, n := range append(cuts, len(whole)-2, len(whole)-1, len(whole), len(whole)) {
+		for _, tail := range []string{"", "\x00\x00\x00"}[i%2 : i%2+1] {
 			dir, copied := t.TempDir(), s.Memory.Clone()
 			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 				t.Fatal(err)

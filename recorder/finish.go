@@ -77,7 +77,7 @@ func (r *Recorder) repair(id string) (*recording, error) {
 		return nil, err
 	}
 	if len(rec.cuts) == 0 && len(rec.plain) == 0 {
-		return nil, os.RemoveAll(rec.dir)
+		return nil, discard(rec.dir)
 	}
 	if !rec.ended() {
 		if err := rec.end(); err != nil {
@@ -332,7 +332,7 @@ func (r *Recorder) sendManifest(rec *recording, id, place string) error {
 	if err := r.books.add(Entry{Type: EntrySealed, Session: id, Manifest: hash(data)}); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(rec.dir), syncDir(r.spool()))
+	return discard(rec.dir)
 }
 
 // manifest is made from the segments alone.

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -230,6 +231,10 @@ func (r *Recorder) Recover(ctx context.Context) error {
 	var failed []error
 	for _, e := range entries {
 		id := e.Name()
+		if strings.HasSuffix(id, doneSuffix) {
+			os.RemoveAll(filepath.Join(r.spool(), id)) // a crash came in between
+			continue
+		}
 		if _, err := ulid.ParseStrict(id); err != nil || !e.IsDir() {
 			r.o.Log.Warn("something in the spool is not ours", "name", id)
 			continue
@@ -237,16 +242,27 @@ func (r *Recorder) Recover(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !r.take(id) {
-			continue // of this process
-		}
-		if _, err := r.repair(id); err != nil {
+		if err := r.recover(id); err != nil {
 			r.o.Log.Error("recording not repaired", "session", id, "error", err)
 			failed = append(failed, fmt.Errorf("recording %s: %w", id, err))
 		}
-		r.work.Go(func() { r.finish(id) })
 	}
 	return errors.Join(failed...)
+}
+
+// recover takes care of one recording, unless this process works on it
+// already.
+func (r *Recorder) recover(id string) error {
+	if !r.take(id) {
+		return nil
+	}
+	rec, err := r.repair(id)
+	if rec == nil && err == nil {
+		r.release(id)
+		return nil // it never began
+	}
+	r.work.Go(func() { r.finish(id) })
+	return err
 }
 
 // Close waits until everything that has ended is in the store, or until ctx

@@ -100,6 +100,18 @@ func readJSON(path string, v any) (bool, error) {
 	return true, nil
 }
 
+// doneSuffix marks a directory that is being removed.
+const doneSuffix = ".done"
+
+// discard removes a recording's directory, at one moment for those who look
+// for recordings.
+func discard(dir string) error {
+	if err := os.Rename(dir, dir+doneSuffix); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(dir+doneSuffix))
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -82,7 +82,7 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 		if t.file != nil {
 			t.file.Close()
 		}
-		os.RemoveAll(t.dir) // nothing of it has left this directory
+		discard(t.dir) // nothing of it has left this directory
 		return nil, err
 	}
 	return t, nil
@@ -114,12 +114,11 @@ func (t *Tape) first(ctx context.Context) (err error) {
 	if err := t.cut(); err != nil {
 		return err
 	}
-	for pause := firstPause; pause <= 4*firstPause; pause *= 2 {
-		if err = t.send(ctx, t.cuts[0]); err == nil {
-			return nil
-		}
+	err = t.send(ctx, t.cuts[0])
+	for pause := firstPause; err != nil && pause <= 2*firstPause; pause *= 2 {
 		select {
 		case <-time.After(pause):
+			err = t.send(ctx, t.cuts[0])
 		case <-ctx.Done():
 			return err
 		}

@@ -45,7 +45,7 @@ func trusted() []ssh.PublicKey { return []ssh.PublicKey{testKey('k').PublicKey()
 func options(dir string, s store.Store) recorder.Options {
 	return recorder.Options{
 		Dir: dir, Store: s, Signer: testKey('k'), Node: "test", Version: "v0-test",
-		SegmentEvery: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		SegmentEvery: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(logTo(), nil)),
 	}
 }
 
@@ -549,4 +549,12 @@ func BenchmarkAppend(b *testing.B) {
 			closed(b, r)
 		})
 	}
+}
+
+// logTo is standard error when TWOKEY_TEST_LOG is set.
+func logTo() io.Writer {
+	if os.Getenv("TWOKEY_TEST_LOG") != "" {
+		return os.Stderr
+	}
+	return io.Discard
 }

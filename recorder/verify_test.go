@@ -1,0 +1,545 @@
+package recorder_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/recorder/store/storetest"
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the thief: somebody who can do anything to the store, and in
+// some cases even has the key.
+
+// loot is a store with three recordings of four segments or so, made by one
+// node, and a thief's copy of it.
+type loot struct {
+	*storetest.Memory
+	ids    []string
+	places []string // folders in the store
+}
+
+func record(t testing.TB, n int) *loot {
+	s := storetest.NewMemory(t)
+	l := &loot{Memory: s}
+	r := newRecorder(t, options(t.TempDir(), s))
+	for range n {
+		want := request()
+		want.Started = want.Started.Add(-time.Hour)
+		tape := begin(t, r, want)
+		events := append(story(), out(18*time.Millisecond, "this is "+want.ID))
+		for part := range slices.Chunk(events, (len(events)+1)/2) {
+			appendAll(t, tape, part...)
+			eventually(t, "stored", func() bool { return tape.Health().Bytes == 0 })
+		}
+		sealTape(t, tape, want.ID, 20*time.Millisecond)
+		l.ids = append(l.ids, want.ID)
+		eventually(t, "the manifest is there", func() bool {
+			return slices.ContainsFunc(s.Names(), func(n string) bool { return strings.HasSuffix(n, want.ID+"/manifest.json") })
+		})
+	}
+	closed(t, r)
+	for _, id := range l.ids {
+		i := slices.IndexFunc(s.Names(), func(n string) bool { return strings.Contains(n, id) })
+		l.places = append(l.places, s.Names()[i][:strings.Index(s.Names()[i], id)+len(id)+1])
+	}
+	return l
+}
+
+func (l *loot) copy() *loot { return &loot{Memory: l.Memory.Clone(), ids: l.ids, places: l.places} }
+
+func (l *loot) segment(rec, n int) string {
+	return fmt.Sprintf("%s%08d.cast.zst", l.places[rec], n)
+}
+
+func (l *loot) find(suffix string) string {
+	names := l.Names()
+	return names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, suffix) })]
+}
+
+// resign changes the manifest of recording 0 as somebody would who has the key.
+func (l *loot) resign(key ssh.Signer, change func(*recorder.Manifest)) {
+	var m recorder.Manifest
+	name := l.places[0] + "manifest.json"
+	if err := json.Unmarshal(l.Object(name), &m); err != nil {
+		panic(err)
+	}
+	change(&m)
+	data, _ := json.MarshalIndent(m, "", " ")
+	sig, err := recorder.Sign(key, recorder.ManifestNamespace, data)
+	if err != nil {
+		panic(err)
+	}
+	l.Tamper(name, data)
+	l.Tamper(name+".sig", sig)
+}
+
+// replace swaps the contents of a segment of recording 0 and makes every hash
+// in the manifest fit, as only somebody could who has the key.
+func (l *loot) replace(n int, plain []byte) {
+	z, _ := zstd.NewWriter(nil)
+	stored := z.EncodeAll(plain, nil)
+	l.Tamper(l.segment(0, n), stored)
+	l.resign(testKey('k'), func(m *recorder.Manifest) {
+		s := &m.Segments[n-1]
+		s.Size, s.SHA256, s.Plain, s.PlainID = int64(len(stored)), sha(stored), int64(len(plain)), sha(plain)
+		rechain(m)
+	})
+}
+
+func rechain(m *recorder.Manifest) {
+	link := sha([]byte(m.Session.ID))
+	m.Sums = nil
+	for i := range m.Segments {
+		s := &m.Segments[i]
+		link = sha(append(unhex(link), unhex(s.SHA256)...))
+		s.Chain = link
+		m.Sums = append(m.Sums, s.SHA256+"  "+s.Name)
+	}
+	m.Chain = link
+}
+
+func (l *loot) plain(n int) []byte {
+	z, _ := zstd.NewReader(nil)
+	plain, err := z.DecodeAll(l.Object(l.segment(0, n)), nil)
+	if err != nil {
+		panic(err)
+	}
+	return plain
+}
+
+var tampers = []struct {
+	name string
+	do   func(l *loot)
+	say  string // words of the finding
+}{
+	{"a segment is cut short", func(l *loot) { b := l.Object(l.segment(0, 2)); l.Tamper(l.segment(0, 2), b[:len(b)-1]) }, "00000002.cast.zst was cut short"},
+	{"a segment is emptied", func(l *loot) { l.Tamper(l.segment(0, 2), []byte{}) }, "was cut short"},
+	{"the first segment is gone", func(l *loot) { l.Tamper(l.segment(0, 1), nil) }, "00000001.cast.zst is missing"},
+	{"a middle segment is gone", func(l *loot) { l.Tamper(l.segment(0, 2), nil) }, "00000002.cast.zst is missing"},
+	{"the last segment is gone", func(l *loot) { l.Tamper(l.segment(0, 4), nil) }, "00000004.cast.zst is missing"},
+	{"two segments change places", func(l *loot) {
+		a, b := l.Object(l.segment(0, 2)), l.Object(l.segment(0, 3))
+		l.Tamper(l.segment(0, 2), b)
+		l.Tamper(l.segment(0, 3), a)
+	}, "00000002.cast.zst"},
+	{"a segment is there twice", func(l *loot) { l.Tamper(l.segment(0, 3), l.Object(l.segment(0, 2))) }, "00000003.cast.zst"},
+	{"a segment comes from another session", func(l *loot) { l.Tamper(l.segment(0, 3), l.Object(l.segment(1, 3))) }, "00000003.cast.zst"},
+	{"a segment is added at the end", func(l *loot) { l.Tamper(l.segment(0, 5), l.Object(l.segment(0, 4))) }, "its manifest does not name: 00000005"},
+	{"something lies beside it", func(l *loot) { l.Tamper(l.places[0]+"notes.txt", []byte("x")) }, "does not name: notes.txt"},
+	{"a folder lies beside it", func(l *loot) { l.Tamper(l.places[0]+"more/x", []byte("x")) }, "does not name: more"},
+	{"garbage after a segment", func(l *loot) { l.Tamper(l.segment(0, 2), append(l.Object(l.segment(0, 2)), 0)) }, "is longer than the"},
+	{"a segment is compressed again", func(l *loot) {
+		z, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderCRC(false))
+		l.Tamper(l.segment(0, 2), z.EncodeAll(l.plain(2), nil))
+	}, "00000002.cast.zst"},
+	{"the manifest is gone", func(l *loot) { l.Tamper(l.places[0]+"manifest.json", nil) }, "it has no manifest"},
+	{"the signature is gone", func(l *loot) { l.Tamper(l.places[0]+"manifest.json.sig", nil) }, "not signed"},
+	{"the manifest of another session", func(l *loot) {
+		for _, n := range []string{"manifest.json", "manifest.json.sig"} {
+			l.Tamper(l.places[0]+n, l.Object(l.places[1]+n))
+		}
+	}, "that of another session"},
+	{"the signature of another session", func(l *loot) {
+		l.Tamper(l.places[0]+"manifest.json.sig", l.Object(l.places[1]+"manifest.json.sig"))
+	}, "does not fit"},
+	{"a whole recording under another name", func(l *loot) {
+		for _, n := range l.Names() {
+			if rest, of := strings.CutPrefix(n, l.places[1]); of {
+				l.Tamper(l.places[0]+rest, l.Object(n))
+			}
+		}
+	}, "that of another session"},
+	{"a space after the manifest", func(l *loot) {
+		n := l.places[0] + "manifest.json"
+		l.Tamper(n, append(l.Object(n), ' '))
+	}, "does not fit"},
+	{"a line after the signature", func(l *loot) {
+		n := l.places[0] + "manifest.json.sig"
+		l.Tamper(n, append(l.Object(n), '\n'))
+	}, "added to it"},
+	{"a line before the signature", func(l *loot) {
+		n := l.places[0] + "manifest.json.sig"
+		l.Tamper(n, append([]byte("hello\n"), l.Object(n)...))
+	}, "added to it"},
+	{"signed with another key", func(l *loot) { l.resign(testKey('x'), func(*recorder.Manifest) {}) }, "not one of those trusted"},
+	{"signed for another purpose", func(l *loot) {
+		n := l.places[0] + "manifest.json"
+		sig, _ := recorder.Sign(testKey('k'), recorder.LedgerNamespace, l.Object(n))
+		l.Tamper(n+".sig", sig)
+	}, "does not fit"},
+	{"a huge manifest", func(l *loot) { l.Tamper(l.places[0]+"manifest.json", make([]byte, 33<<20)) }, "larger than a manifest can be"},
+
+	// From here on the key itself lies.
+	{"the end is left out, signed", func(l *loot) {
+		l.Tamper(l.segment(0, 4), nil)
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments = m.Segments[:3]; rechain(m) })
+	}, "the tape has no end"},
+	{"the beginning is left out, signed", func(l *loot) {
+		l.replace(1, l.plain(2))
+	}, "line 1 of the tape"},
+	{"unclean dressed as clean, signed", func(l *loot) {
+		last := bytes.Replace(l.plain(4), []byte(`\"code\":\"quit\"`), []byte(`\"code\":\"unclean\"`), 1)
+		l.replace(4, last)
+	}, `by the tape "unclean" is true`},
+	{"killed dressed as quit, signed", func(l *loot) {
+		l.replace(4, bytes.Replace(l.plain(4), []byte(`\"code\":\"quit\"`), []byte(`\"code\":\"killed\"`), 1))
+	}, `the tape says "killed"`},
+	{"a statement is left out, signed", func(l *loot) {
+		var kept [][]byte
+		for line := range bytes.Lines(l.plain(2)) {
+			if !bytes.Contains(line, []byte(`\"statement\"`)) {
+				kept = append(kept, line)
+			}
+		}
+		l.replace(2, bytes.Join(kept, nil))
+	}, "the manifest counts"},
+	{"the statements are counted wrong, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Totals.Statements++ })
+	}, "the manifest counts"},
+	{"a shadow is left out, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Seats = nil })
+	}, "who watched"},
+	{"another engineer, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Session.Engineer.Subject = "3" })
+	}, "who asked for what"},
+	{"opened alone, and not said, signed", func(l *loot) {
+		l.replace(1, bytes.Replace(l.plain(1), []byte(`\"quorum\":[{\"count\":1,\"groups\":[\"dba\"]}]`), []byte(`\"quorum\":null`), 1))
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Session.Quorum = nil })
+	}, `by the tape "alone" is true`},
+	{"lengths that lie, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Plain++ })
+	}, "decompresses to something else"},
+	{"times that lie, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].To += 5 })
+	}, "it ends at"},
+	{"an end that lies, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Ended = m.Ended.Add(time.Hour) })
+	}, "the session ended at"},
+	{"a chain that lies, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Chain = m.Segments[0].Chain })
+	}, "the chain of hashes is broken at segment 00000002"},
+	{"sums that lie, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Sums[1] = m.Sums[0] })
+	}, "the list of sums"},
+	{"names that climb, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Name = "../" + m.Segments[1].Name })
+	}, "has the name"},
+	{"sizes that are impossible, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Size = 1 << 40 })
+	}, "impossible size"},
+	{"a bomb, signed", func(l *loot) { l.replace(2, make([]byte, 150<<20)) }, "impossible size"},
+	{"a bomb that says it is none, signed", func(l *loot) {
+		l.replace(2, make([]byte, 150<<20))
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Plain = 100 })
+	}, "decompressed"},
+	{"something after the end, signed", func(l *loot) {
+		l.replace(4, append(l.plain(4), "[99.000000,\"o\",\"more\"]\n"...))
+	}, "comes after the end"},
+	{"time goes backwards, signed", func(l *loot) {
+		l.replace(3, append([]byte("[99.000000,\"o\",\"more\"]\n"), l.plain(3)...))
+	}, "segment 00000003"},
+	{"no line at all, signed", func(l *loot) { l.replace(2, []byte("hello\n")) }, "not a line of a recording"},
+	{"a later format, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Format = 2 })
+	}, "this twokey reads 1"},
+}
+
+func TestTampering(t *testing.T) {
+	original := record(t, 2)
+	if len(original.segment(0, 4)) == 0 || original.Object(original.segment(0, 4)) == nil {
+		t.Fatalf("want four segments: %v", original.Names())
+	}
+	proven(t, recorder.OpenArchive(original, trusted(), nil), original.ids...)
+	for _, c := range tampers {
+		t.Run(c.name, func(t *testing.T) {
+			l := original.copy()
+			c.do(l)
+			a := recorder.OpenArchive(l, trusted(), nil)
+			report, err := a.Check(t.Context(), l.ids[0])
+			if err != nil || !strings.Contains(strings.Join(report.Findings, "\n"), c.say) {
+				t.Fatalf("%q, %v; want %q", report.Findings, err, c.say)
+			}
+			if err := a.Verify(t.Context(), l.ids[:1], io.Discard); err == nil {
+				t.Error("Verify of one says nothing")
+			}
+			if err := a.Verify(t.Context(), nil, io.Discard); err == nil {
+				t.Error("Verify of all says nothing")
+			}
+			for range a.Events(t.Context(), l.ids[0]) { // must not hang or panic
+			}
+		})
+	}
+}
+
+func TestEveryFlippedByte(t *testing.T) {
+	l := record(t, 1).copy()
+	a := recorder.OpenArchive(l, trusted(), nil)
+	n := 0
+	for _, name := range l.Names() {
+		whole := l.Object(name)
+		for i := range whole {
+			changed := bytes.Clone(whole)
+			changed[i] ^= 1 << (i % 8)
+			l.Tamper(name, changed)
+			if strings.HasPrefix(name, "sessions/") {
+				if r, err := a.Check(t.Context(), l.ids[0]); err != nil || len(r.Findings) == 0 {
+					t.Fatalf("%s: byte %d: %v, %v", name, i, r.Findings, err)
+				}
+			} else if i%7 == 0 { // judging the whole store takes longer
+				if err := a.Verify(t.Context(), nil, io.Discard); err == nil {
+					t.Fatalf("%s: byte %d was changed, and nobody noticed", name, i)
+				}
+			}
+			n++
+		}
+		l.Tamper(name, whole)
+	}
+	proven(t, a)
+	t.Logf("%d bytes flipped", n)
+}
+
+// What is gone as a whole shows in the books.
+func TestMissingWithoutATrace(t *testing.T) {
+	original := record(t, 3)
+	gone := func(l *loot, prefix string) {
+		for _, n := range l.Names() {
+			if strings.HasPrefix(n, prefix) {
+				l.Tamper(n, nil)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(l *loot)
+		say  []string
+	}{
+		{"the first recording", func(l *loot) { gone(l, l.places[0]) },
+			[]string{"recording number 1 is missing before " + original.ids[1], "recording " + original.ids[0] + " is in the ledger, and missing"}},
+		{"the middle recording", func(l *loot) { gone(l, l.places[1]) },
+			[]string{"recording number 2 is missing before " + original.ids[2], original.ids[1] + " is in the ledger"}},
+		{"the last recording", func(l *loot) { gone(l, l.places[2]) }, []string{original.ids[2] + " is in the ledger"}},
+		{"a recording and its line in the ledger", func(l *loot) {
+			gone(l, l.places[1])
+			gone(l, strings.TrimSuffix(l.find("0000000002-sealed.json"), ".json"))
+		}, []string{"recording number 2 is missing", "1 entries are missing before number 3"}},
+		{"the whole ledger", func(l *loot) { gone(l, "ledger/") }, []string{"the ledger does not know recording " + original.ids[0]}},
+		{"the end of the ledger", func(l *loot) { gone(l, strings.TrimSuffix(l.find("0000000003-sealed.json"), ".json")) },
+			[]string{"the ledger does not know recording " + original.ids[2]}},
+		{"a signature in the ledger", func(l *loot) { gone(l, l.find("0000000002-sealed.json")+".sig") }, []string{"0000000002-sealed.json is not what was signed"}},
+		{"an entry with another number", func(l *loot) {
+			a, b := l.find("0000000001-sealed.json"), l.find("0000000002-sealed.json")
+			l.Tamper(a, l.Object(b))
+			l.Tamper(a+".sig", l.Object(b+".sig"))
+		}, []string{"is an entry that belongs to"}},
+		{"something in the ledger", func(l *loot) { l.Tamper("ledger/x/2026/notes", []byte("x")) }, []string{"does not belong there"}},
+		{"another manifest, signed", func(l *loot) {
+			l.resign(testKey('k'), func(m *recorder.Manifest) { m.Flags = append(m.Flags, "fine") })
+		},
+			[]string{"has another manifest than the ledger says", "does not continue the one before"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := original.copy()
+			c.do(l)
+			var w strings.Builder
+			err := recorder.OpenArchive(l, trusted(), nil).Verify(t.Context(), nil, &w)
+			if err == nil {
+				t.Fatal("nobody noticed")
+			}
+			for _, words := range c.say {
+				if !strings.Contains(w.String(), words) {
+					t.Errorf("want %q in\n%s", words, w.String())
+				}
+			}
+		})
+	}
+}
+
+// A signing key is replaced: recordings of the old one stay proven as long as
+// its public half is trusted.
+func TestKeyRotation(t *testing.T) {
+	s, dir := storetest.NewMemory(t), t.TempDir()
+	var ids []string
+	for _, key := range []byte("ko") {
+		o := options(dir, s)
+		o.Signer = testKey(key)
+		r := newRecorder(t, o)
+		want := request()
+		ids = append(ids, want.ID)
+		sealTape(t, begin(t, r, want), want.ID, 1)
+		closed(t, r)
+	}
+	both := append(trusted(), testKey('o').PublicKey())
+	proven(t, recorder.OpenArchive(s, both, nil))
+	if r, err := recorder.OpenArchive(s, both[1:], nil).Check(t.Context(), ids[0]); err != nil || len(r.Findings) == 0 {
+		t.Fatal("a key that is not trusted proves")
+	}
+	if err := recorder.OpenArchive(s, nil, nil).Verify(t.Context(), nil, io.Discard); err == nil {
+		t.Fatal("no keys prove everything")
+	}
+}
+
+// A bucket with versions: a newer version of a segment is noticed, and the one
+// that was recorded is found.
+func TestNewerVersion(t *testing.T) {
+	v := storetest.StartVersity(t)
+	s := v.Store()
+	r := newRecorder(t, options(t.TempDir(), s))
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, story()...)
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	proven(t, a)
+	list, err := filepath.Glob(filepath.Join(v.Dir(), "sessions/*/*/*", want.ID, "00000002.cast.zst"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if err := os.WriteFile(list[0], []byte("other bytes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report, err := a.Check(t.Context(), want.ID)
+	if err != nil || len(report.Findings) == 0 {
+		t.Fatalf("%v, %v", report, err)
+	}
+}
+
+// The recipe of the README: no twokey, standard tools alone.
+func TestWithStandardTools(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.NewFolder(filepath.Join(dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRecorder(t, options(filepath.Join(dir, "state"), s))
+	want := request()
+	tape := begin(t, r, want)
+	for part := range slices.Chunk(story(), 7) {
+		appendAll(t, tape, part...)
+		eventually(t, "stored", func() bool { return tape.Health().Bytes == 0 })
+	}
+	sealTape(t, tape, want.ID, 20*time.Millisecond)
+	closed(t, r)
+	list, _ := filepath.Glob(filepath.Join(dir, "store/sessions/*/*/*", want.ID))
+	place := list[0]
+	signers := "twokey " + string(ssh.MarshalAuthorizedKey(testKey('k').PublicKey()))
+	if err := os.WriteFile(filepath.Join(place, "..", "allowed_signers"), []byte(signers), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sh := func(script string) (string, error) {
+		cmd := exec.Command("bash", "-o", "pipefail", "-ec", script)
+		cmd.Dir = place
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm", "HOME="+dir)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	// A player wants a terminal.
+	atTerminal := func(script string) (string, error) {
+		return sh("script -qec '" + script + "' /dev/null </dev/null")
+	}
+	const (
+		signature = `ssh-keygen -Y verify -f ../allowed_signers -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json`
+		sums      = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
+		play      = `zstd -dc *.cast.zst | asciinema play -`
+	)
+	format, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, recipe := range []string{signature, sums, play} {
+		if !bytes.Contains(format, []byte(recipe)) {
+			t.Errorf("FORMAT.md does not have the recipe %s", recipe)
+		}
+	}
+	for _, recipe := range []string{signature, sums} {
+		if out, err := sh(recipe); err != nil {
+			t.Errorf("%s: %v\n%s", recipe, err, out)
+		}
+	}
+	for _, recipe := range []string{play, strings.Replace(play, "play", "cat", 1)} {
+		if out, err := atTerminal(recipe); err != nil || !strings.Contains(out, "orders=>") || !strings.Contains(out, "€😀") {
+			t.Errorf("%s: %v\n%q", recipe, err, out)
+		}
+	}
+	var cast bytes.Buffer
+	a := recorder.OpenArchive(s, trusted(), nil)
+	if err := a.Export(t.Context(), want.ID, &cast); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := sh("zstd -dc *.cast.zst"); err != nil || out != cast.String() {
+		t.Errorf("zstd and Export differ: %v", err)
+	}
+	os.WriteFile(filepath.Join(place, "00000002.cast.zst"), []byte("other"), 0o600)
+	if out, err := sh(sums); err == nil || !strings.Contains(out, "00000002.cast.zst: FAILED") {
+		t.Errorf("sha256sum does not notice: %v\n%s", err, out)
+	}
+	playersTakeEveryLine(t, cast.Bytes())
+}
+
+// playersTakeEveryLine checks what the strictest player, asciinema 3, insists
+// on: three elements, the third always a string.
+func playersTakeEveryLine(t *testing.T, cast []byte) {
+	t.Helper()
+	n := 0
+	for line := range bytes.Lines(cast) {
+		if n++; n == 1 {
+			continue
+		}
+		var e []any
+		if err := json.Unmarshal(line, &e); err != nil || len(e) != 3 {
+			t.Fatalf("line %d: %v", n, err)
+		}
+		if _, is := e[2].(string); !is {
+			t.Fatalf("line %d: the data is a %T", n, e[2])
+		}
+	}
+}
+
+// A running session can be read as far as it is stored.
+func TestEventsOfARunningSession(t *testing.T) {
+	s := storetest.NewMemory(t)
+	r := newRecorder(t, options(t.TempDir(), s))
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, out(1, "hello"))
+	eventually(t, "stored", func() bool { return tape.Health().Bytes == 0 })
+	a := recorder.OpenArchive(s, trusted(), nil)
+	if got := string(bytesOf(read(t, a, want.ID), session.Output)); got != "hello" {
+		t.Fatalf("%q", got)
+	}
+	report, err := a.Check(t.Context(), want.ID)
+	if err != nil || len(report.Findings) != 1 || !report.Running {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if err := a.Verify(t.Context(), nil, io.Discard); err != nil {
+		t.Fatalf("a running session is no finding for the whole store: %v", err)
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+}
+
+func sha(p []byte) string { return recorder.Hash(p) }
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
