@@ -1,0 +1,82 @@
+# The commands of this repository. `make demo` shows what twokey is; `make test`
+# proves it. Both install what is missing first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: all build deps debian demo test lint bench fuzz clean help
+
+GO ?= go
+DEMO := deploy/demo
+
+# Tools, pinned. A new version here is installed by the next `make deps`.
+VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+TOOLS := $(VERSITYGW) $(STATICCHECK) $(GOVULNCHECK)
+
+# stamp names the file that says which version of a tool is in bin.
+stamp = bin/.$(notdir $(1))
+
+# Under the race detector a process needs terabytes of address space, which
+# the cage does not give: what starts caged psqls is tested without.
+PLAIN := /(cmd/twokey|session/psql)$$
+
+all: build
+
+help: ## this text
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## bin/twokey, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/twokey ./cmd/twokey
+
+deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp ## install what is missing: Debian packages, an S3 server, linters, an identity provider
+
+debian:
+	@$(DEMO)/deps.sh
+
+define tool
+$(call stamp,$(1)):
+	@mkdir -p bin && rm -f bin/.$(firstword $(subst @, ,$(notdir $(1))))@*
+	GOBIN=$$(CURDIR)/bin $$(GO) install $(1)
+	@touch $$@
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
+
+bin/demo-idp: $(wildcard $(DEMO)/idp/*) $(DEMO)/go.mod
+	cd $(DEMO) && $(GO) build -o ../../bin/demo-idp ./idp
+
+bin/demo: $(wildcard $(DEMO)/cmd/*) $(DEMO)/go.mod
+	cd $(DEMO) && $(GO) build -o ../../bin/demo ./cmd
+
+demo: deps build bin/demo ## the whole story on real parts, with real ssh clients
+	@bin/demo
+
+test: deps build ## everything, on real parts
+	$(GO) test -race $$($(GO) list ./... | grep -vE '$(PLAIN)')
+	$(GO) test $$($(GO) list ./... | grep -E '$(PLAIN)')
+	cd $(DEMO) && $(GO) test ./...
+
+lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
+	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { echo "gofmt -w wants to change:" $$bad; exit 1; }
+	$(GO) vet ./...
+	cd $(DEMO) && $(GO) vet ./...
+	bin/staticcheck ./...
+	cd $(DEMO) && ../../bin/staticcheck ./...
+	$(GO) test -count=1 -run Arrows ./cmd/twokey
+	.ci/vulns
+
+bench: ## side by side with OpenSSH's sshd: a table of ratios
+	@$(DEMO)/deps.sh sshd:openssh-server
+	@$(MAKE) --no-print-directory deps build
+	cd $(DEMO) && $(GO) run ./bench
+
+FUZZTIME ?= 30s
+fuzz: ## each fuzz target for FUZZTIME
+	@grep -rHoE '^func Fuzz\w+' --include='*_test.go' . | while IFS=: read -r file func; do \
+		echo "$${func#func } in $$(dirname "$$file")"; \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+	done
+
+clean: ## remove what was built and what the demo left
+	rm -rf bin .work
