@@ -50,7 +50,7 @@ func (c *control) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), controlPatience)
 	defer cancel()
 	if c.take(ctx) != nil {
-		return // whoever uses it is bounded, and finds users at 0
+		return // somebody checks; all who kill have been waited for
 	}
 	defer c.give()
 	c.drop(ctx)

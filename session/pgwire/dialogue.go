@@ -502,7 +502,9 @@ func (d *dialogue) lost(state, why string) []session.Event {
 	defer d.mu.Unlock()
 	for _, a := range d.pending {
 		if a.kind == 'Q' || a.kind == 'E' {
-			a.result.SQLState, a.result.Message = state, why
+			if a.result.SQLState == "" {
+				a.result.SQLState, a.result.Message = state, why
+			}
 			d.finish(a, 0)
 		}
 	}

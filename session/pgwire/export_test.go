@@ -1,9 +1,28 @@
 package pgwire
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"net"
+	"sync"
+
+	"github.com/twokey/twokey/session"
 )
+
+// Relay runs the two halves of a link between any client and any server, and
+// returns why it ended.
+func Relay(client, server net.Conn, door session.Door) error {
+	ctx, end := context.WithCancelCause(context.Background())
+	g := &Gateway{db: &Database{}, door: door, log: slog.New(slog.DiscardHandler), ctx: ctx, numbering: make(chan struct{}, 1)}
+	l := &link{g: g, client: client, in: newReader(client), up: server, ctx: ctx, end: end, talk: newDialogue('I')}
+	defer context.AfterFunc(ctx, l.interrupt)()
+	var half sync.WaitGroup
+	half.Go(func() { l.half(l.fromServer) })
+	l.half(l.fromClient)
+	half.Wait()
+	return context.Cause(ctx)
+}
 
 // Hello is the greeting, for fuzzing.
 func Hello(conn net.Conn) (user, database string, err error) {

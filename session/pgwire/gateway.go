@@ -145,11 +145,13 @@ func (g *Gateway) Close() error {
 func (g *Gateway) accept() {
 	for {
 		conn, err := g.lis.AcceptUnix()
-		if err != nil {
-			if g.ctx.Err() == nil {
-				g.log.Error("gateway stopped accepting", "error", err)
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // too many open files, most likely
+			g.log.Error("client not accepted", "error", err)
+			time.Sleep(vanishedCheck)
+			continue
 		}
 		select {
 		case g.slots <- struct{}{}:

@@ -23,8 +23,8 @@ const (
 )
 
 // Kill ends every link and confirms that their backends are gone, or says
-// which are not when ctx ends. After it nothing is sent to the database. It
-// may be called at any time, from anywhere, and again.
+// which are not when ctx ends. After it nothing is sent to the database, and
+// what became of every statement has been noted. It may be called at any time, from anywhere, and again.
 func (g *Gateway) Kill(ctx context.Context) error {
 	g.mu.Lock()
 	g.dead = true
@@ -48,7 +48,14 @@ func (g *Gateway) Kill(ctx context.Context) error {
 	g.mu.Lock()
 	left := slices.Collect(maps.Keys(g.backends))
 	g.mu.Unlock()
-	return g.bury(ctx, left, true)
+	err := g.bury(ctx, left, true)
+	for _, l := range links {
+		select {
+		case <-l.noted:
+		case <-ctx.Done():
+		}
+	}
+	return err
 }
 
 // settled waits until no link is on its way to a backend any more; their

@@ -39,6 +39,8 @@ type link struct {
 	backend backend
 	key     uint32 // ours, for the client's cancel requests
 
+	noted chan struct{} // closed when all results are on the tape
+
 	talk    *dialogue
 	out     []byte      // encoded, asked for, not sent yet
 	batch   bool        // extended messages since the last Sync
@@ -61,7 +63,7 @@ func (l lost) Error() string { return l.text }
 // serve runs a link from the start-up to the grave.
 func (g *Gateway) serve(client net.Conn, in *reader, s start) {
 	ctx, end := context.WithCancelCause(g.ctx)
-	l := &link{g: g, client: client, in: in, ctx: ctx, end: end}
+	l := &link{g: g, client: client, in: in, ctx: ctx, end: end, noted: make(chan struct{})}
 	defer end(nil)
 	err := g.offered(s)
 	if err == nil {
@@ -220,6 +222,7 @@ func (l *link) part(cause error) {
 	for _, e := range l.talk.lost("08006", cause.Error()) {
 		l.g.door.Note(e)
 	}
+	close(l.noted)
 	if !errors.Is(cause, errQuit) {
 		l.g.log.Info("connection ended", "conn", l.n, "error", cause)
 		if !l.partial && !errors.Is(cause, errVanished) {

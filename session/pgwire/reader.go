@@ -23,6 +23,7 @@ type reader struct {
 	buf   []byte
 	r, w  int // unread bytes are buf[r:w]
 	timed bool
+	fixed bool // whoever greets has set one deadline for all of it
 }
 
 func newReader(conn net.Conn) *reader {
@@ -80,7 +81,7 @@ func (in *reader) need(n int) error {
 		if !in.timed && in.buffered() > 0 {
 			in.timed = true
 		}
-		if in.timed {
+		if in.timed && !in.fixed {
 			in.conn.SetReadDeadline(time.Now().Add(messageTime))
 		}
 		got, err := in.conn.Read(in.buf[in.w:])
@@ -92,7 +93,7 @@ func (in *reader) need(n int) error {
 			return err
 		}
 	}
-	if in.timed {
+	if in.timed && !in.fixed {
 		in.timed = false
 		in.conn.SetReadDeadline(time.Time{})
 	}

@@ -67,7 +67,9 @@ func (g *Gateway) greet(conn *net.UnixConn) {
 	}
 	in := newReader(conn)
 	conn.SetDeadline(time.Now().Add(startTime))
+	in.fixed = true
 	s, c, err := hello(in, conn)
+	in.fixed, in.timed = false, false
 	conn.SetDeadline(time.Time{})
 	switch {
 	case err != nil:
