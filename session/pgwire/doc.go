@@ -19,6 +19,7 @@
 // accepts clients and startup.go greets them; link.go is one client's
 // connection, with client.go reading its messages, server.go those of the
 // database and dialogue.go what the two know of each other; kill.go ends it.
+// reader.go, statement.go and text.go serve these.
 //
 // References: https://www.postgresql.org/docs/current/protocol.html
 package pgwire
