@@ -49,7 +49,8 @@ func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id str
 }
 
 // List yields the sessions that have ended, newest first, as their manifests
-// tell them; signatures are not checked. An error is about one recording and
+// tell them; signatures are not checked, and names and reasons are as the store
+// has them: clean them before a terminal sees them. An error is about one recording and
 // the sequence goes on behind it, unless the store itself can not be read.
 func (a *Archive) List(ctx context.Context) iter.Seq2[session.Summary, error] {
 	return func(yield func(session.Summary, error) bool) {

@@ -169,32 +169,51 @@ func (b *books) waiting() ([]string, error) {
 	return names, nil
 }
 
-// sendBooks brings entries to the store, in order, until the recorder stops,
-// or closes and everything is there.
+// sendBooks brings entries to the store until the recorder stops, or closes and
+// everything is there. An entry that does not go holds up no other.
 func (r *Recorder) sendBooks() {
+	pause := firstPause
 	for {
-		names, err := r.books.waiting()
-		if err != nil {
-			r.o.Log.Error("ledger not readable", "error", err)
+		left := r.sendWaiting()
+		var again <-chan time.Time
+		switch {
+		case left == 0:
+			pause = firstPause
+		default:
+			again = time.After(pause)
+			pause = min(2*pause, lastPause)
 		}
-		for _, name := range names {
-			if !r.retry("ledger entry "+name, func() error { return r.sendEntry(name) }) {
-				return
-			}
-		}
-		if len(names) > 0 {
-			continue
+		last := r.last
+		if left > 0 {
+			last = nil // not before everything is there
 		}
 		select {
 		case <-r.books.wake:
-		case <-r.last:
-			if names, _ := r.books.waiting(); len(names) == 0 {
+		case <-again:
+		case <-last:
+			if r.sendWaiting() == 0 {
 				return
 			}
 		case <-r.ctx.Done():
 			return
 		}
 	}
+}
+
+// sendWaiting tries every entry once, in order, and returns how many are left.
+func (r *Recorder) sendWaiting() (left int) {
+	names, err := r.books.waiting()
+	if err != nil {
+		r.o.Log.Error("ledger not readable", "error", err)
+		return 1
+	}
+	for _, name := range names {
+		if err := r.sendEntry(name); err != nil {
+			left++
+			r.o.Log.Warn("not stored yet", "what", "ledger entry "+name, "error", err)
+		}
+	}
+	return left
 }
 
 func (r *Recorder) sendEntry(name string) error {

@@ -46,17 +46,11 @@ func numberOf(name, suffix string) int {
 	return 0
 }
 
-// newSlice makes the file of the next slice.
+// newSlice makes the file of the next slice. Its name is durable once the
+// slice before it has become a segment, in the same directory, which is always
+// the next thing that happens.
 func newSlice(dir string, n int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, sliceName(n)), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syncDir(dir); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return os.OpenFile(filepath.Join(dir, sliceName(n)), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
 // writeFile makes a file appear whole and durable, or not at all.

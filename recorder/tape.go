@@ -102,10 +102,8 @@ func (t *Tape) writeBeginning() (err error) {
 	}
 	lines := slices.Concat(head, t.enc.line)
 	t.note(0, len(lines))
-	if _, err := t.file.Write(lines); err != nil {
-		return err
-	}
-	return t.file.Sync()
+	_, err = t.file.Write(lines)
+	return err
 }
 
 // first cuts the beginning and brings it to the store. A connection that was
@@ -344,8 +342,10 @@ func (t *Tape) tend() (next time.Duration, err error) {
 	if t.current.bytes == 0 {
 		return 0, err
 	}
-	cutIn := t.r.o.SegmentEvery - time.Since(t.current.since)
-	return max(min(syncEvery, cutIn), 10*time.Millisecond), err
+	if cutIn := t.r.o.SegmentEvery - time.Since(t.current.since); cutIn > 0 {
+		return min(syncEvery, cutIn), err
+	}
+	return syncEvery, err // it waits for the store, which wakes us
 }
 
 // due reports whether the current slice is to be cut. While the store is
@@ -378,8 +378,11 @@ func (t *Tape) cut() error {
 	t.file = next
 	t.waiting = append(t.waiting, t.current)
 	t.current = mark{n: n + 1}
+	t.unsaved = false // about the slice before; the next write wakes the keeper
 	t.mu.Unlock()
-	if err := errors.Join(old.Sync(), old.Close()); err != nil {
+	// The segment is durable before the slice is removed; until then the
+	// kernel has the slice.
+	if err := old.Close(); err != nil {
 		return err
 	}
 	c, err := t.r.compress(t.dir, n, t.carry)

@@ -175,6 +175,10 @@ func sortByName(list []Object) {
 // failure turns an error of the client into one of the contract, or into words.
 func (s *S3) failure(err error) error {
 	var r minio.ErrorResponse
+	var reaching *url.Error
+	if errors.As(err, &reaching) {
+		err = reaching.Err // without the URL, which people need not read
+	}
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return err
