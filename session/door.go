@@ -22,7 +22,7 @@ func (s *Session) Pass(ctx context.Context, e *Event) error {
 		}
 		if e.Statement != nil && e.Statement.Protocol != "parse" {
 			s.statements++
-			s.running++
+			s.running[e.Statement.N] = struct{}{}
 		}
 		return nil
 	})
@@ -33,7 +33,9 @@ func (s *Session) Note(e Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.Type == Result {
-		s.running = max(s.running-1, 0)
+		if e.Result != nil {
+			delete(s.running, e.Result.N)
+		}
 		s.active = time.Now()
 	}
 	if e.Type == Alarm {

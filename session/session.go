@@ -42,11 +42,11 @@ type Session struct {
 	changed    chan struct{} // closed and replaced when a fact changed
 	shell      Shell
 	gateway    Gateway
-	gate       Gate      // as last announced, to notice when it turns
-	opened     time.Time // when the gate first opened
-	missing    time.Time // since when shadows have been missing, after it opened
-	active     time.Time // last keystroke or result
-	running    int       // statements the database has not answered yet
+	gate       Gate             // as last announced, to notice when it turns
+	opened     time.Time        // when the gate first opened
+	missing    time.Time        // since when shadows have been missing, after it opened
+	active     time.Time        // last keystroke or result
+	running    map[int]struct{} // numbers of the statements the database has not answered yet
 	statements int
 	dropped    int  // bytes typed at a shut gate since it was last said
 	secret     bool // psql is reading a password
@@ -64,7 +64,7 @@ func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session {
 	s := &Session{
 		want: want, tape: tape, opener: opener, log: log.With("session", want.ID),
 		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), size: want.Size,
-		notices: make(chan string, 64), changed: make(chan struct{}),
+		notices: make(chan string, 64), changed: make(chan struct{}), running: map[int]struct{}{},
 	}
 	s.gate = s.facts().Gate()
 	return s

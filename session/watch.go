@@ -59,7 +59,7 @@ func (s *Session) overdue(now time.Time) *Cause {
 		return &Cause{Code: ShadowGone, Text: "no shadow came back within " + l.Grace.String()}
 	case past(s.opened, l.Duration):
 		return &Cause{Code: TooLong, Text: "the session reached its limit of " + l.Duration.String()}
-	case s.running == 0 && past(s.active, l.Idle):
+	case len(s.running) == 0 && past(s.active, l.Idle):
 		return &Cause{Code: Idle, Text: "nothing happened for " + l.Idle.String()}
 	case !expires.IsZero() && !now.Before(expires):
 		return &Cause{Code: Expired, Text: "the engineer's certificate ended; log in again"}

@@ -1,0 +1,204 @@
+// Package psql runs psql, in a cage, on a terminal or on pipes.
+//
+// Its one idea: psql is code that the engineer controls. It gets no program, no
+// file and no network but the socket of its gateway, and no memory without
+// bound. The cage is put on by a launcher, which is this same binary run again
+// (Main), and which then becomes psql: Landlock, a seccomp allow-list,
+// resource limits, no new privileges and, when twokey runs as root, a user id
+// that no other psql has. There is no best effort: a launcher that cannot put
+// all of it on exits, and a canary at start (Cage.Probe) tries to break out.
+//
+// It knows nothing of Postgres' protocol; the gateway does.
+package psql
+
+import (
+	"cmp"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file finds psql and starts it.
+
+// The user ids for psql when twokey runs as root: above what distributions and
+// containers hand out (shadow's subordinate ids end below 2^30).
+const (
+	firstUID = 1<<30 + 1<<20
+	uids     = 1 << 14
+)
+
+// CageOptions say which psql, and whether it may run without a cage.
+type CageOptions struct {
+	Psql string // path; empty: found
+	Off  bool   // no cage at all: for hosts without Landlock, said so in the configuration
+}
+
+// Cage starts psqls.
+type Cage struct {
+	psql   string
+	loader string // ELF interpreter of psql
+	off    bool
+	abi    int // Landlock's
+
+	mu   sync.Mutex
+	used map[int]bool // user ids of live psqls
+	next int
+}
+
+// NewCage finds psql and what this kernel has to cage it with.
+func NewCage(o CageOptions) (*Cage, error) {
+	path, err := find(o.Psql)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cage{psql: path, off: o.Off, used: map[int]bool{}}
+	if c.loader, err = interpreter(path); err != nil {
+		return nil, err
+	}
+	if c.abi, err = landlockABI(); err != nil && !o.Off {
+		return nil, err
+	}
+	if c.abi < minABI && !o.Off {
+		return nil, fmt.Errorf("this kernel's Landlock is version %d, the cage needs %d (Linux 6.12); use a newer kernel, or say `cage: off`", c.abi, minABI)
+	}
+	return c, nil
+}
+
+// find returns the real psql: Debian's /usr/bin/psql is a Perl wrapper.
+func find(path string) (string, error) {
+	if path != "" {
+		if _, err := interpreter(path); err != nil {
+			return "", err
+		}
+		return path, nil
+	}
+	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql")
+	slices.SortFunc(candidates, func(a, b string) int { return len(b) - len(a) + strings.Compare(b, a) })
+	if onPath, err := exec.LookPath("psql"); err == nil {
+		candidates = append(candidates, onPath)
+	}
+	for _, c := range candidates {
+		if real, err := filepath.EvalSymlinks(c); err == nil {
+			if _, err := interpreter(real); err == nil {
+				return real, nil
+			}
+		}
+	}
+	return "", errors.New("no psql on this machine; install postgresql-client, or name it in the configuration: cage: {psql: PATH}")
+}
+
+// interpreter returns the dynamic loader that a program names.
+func interpreter(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%s is not the real psql: %w", path, err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			name := make([]byte, min(p.Filesz, 4096))
+			if _, err := p.ReadAt(name, 0); err != nil {
+				return "", err
+			}
+			return filepath.EvalSymlinks(strings.TrimRight(string(name), "\x00"))
+		}
+	}
+	return "", fmt.Errorf("%s names no dynamic loader", path)
+}
+
+// String says what is in force, for the manifest.
+func (c *Cage) String() string {
+	if c.off {
+		return "off"
+	}
+	s := fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
+	if os.Getuid() == 0 {
+		s += ", own uid"
+	}
+	return s
+}
+
+// Options say what one psql is for.
+type Options struct {
+	Socket   string // the gateway's folder; psql's user must reach it
+	Port     int    // the number in the socket's name; 5432 when zero
+	Database string
+	User     string
+	Args     []string     // checked by CheckArgs
+	Size     session.Size // zero: pipes
+	Term     string
+	Env      []string // LANG and LC_*
+	UID      int      // from Reserve
+}
+
+// Reserve returns the user id that the next psql will run as, and gives it
+// back when release is called. Without root it is our own.
+func (c *Cage) Reserve() (uid int, release func(), err error) {
+	if os.Getuid() != 0 || c.off {
+		return os.Getuid(), func() {}, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range uids {
+		uid = firstUID + c.next
+		c.next = (c.next + 1) % uids
+		if !c.used[uid] {
+			c.used[uid] = true
+			return uid, func() { c.free(uid) }, nil
+		}
+	}
+	return 0, nil, fmt.Errorf("all %d user ids for psql are in use", uids)
+}
+
+func (c *Cage) free(uid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.used, uid)
+}
+
+// Start runs psql with -X, a fixed environment and no password in it.
+func (c *Cage) Start(o Options) (*Shell, error) {
+	order, err := json.Marshal(c.order(o))
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe", string(order))
+	cmd.Args[0] = launcherName
+	cmd.Env = []string{"TWOKEY=" + self, "GOMAXPROCS=1"}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if o.UID != os.Getuid() {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
+	}
+	return start(cmd, o.Size)
+}
+
+func (c *Cage) order(o Options) order {
+	args := append([]string{c.psql, "-X", "-v", "HISTFILE=/dev/null"}, o.Args...)
+	env := []string{
+		"PGHOST=" + o.Socket, fmt.Sprintf("PGPORT=%d", cmp.Or(o.Port, 5432)), "PGDATABASE=" + o.Database, "PGUSER=" + o.User,
+		"PGSSLMODE=disable", "PGGSSENCMODE=disable", "PGPASSFILE=/nonexistent", "PGAPPNAME=psql",
+		"HOME=/nonexistent", "PATH=/usr/bin:/bin", "PSQL_HISTORY=/dev/null", "PSQLRC=/nonexistent",
+		"OPENSSL_CONF=/nonexistent", "INPUTRC=/nonexistent", "PAGER=", "TERM=" + o.Term,
+	}
+	return order{
+		Psql: c.psql, Loader: c.loader, Args: args, Env: append(env, o.Env...),
+		Off: c.off, ABI: c.abi, OwnUID: o.UID != 0 && o.UID != os.Getuid(),
+	}
+}

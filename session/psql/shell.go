@@ -1,0 +1,234 @@
+package psql
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is one running psql: its terminal or its pipes, and its end.
+
+// Shell is a running psql. It implements session.Shell.
+type Shell struct {
+	cmd    *exec.Cmd
+	in     *os.File // what psql reads; with a terminal the same as out
+	out    *os.File
+	errors *os.File // nil with a terminal
+	tty    bool
+
+	status int
+	gone   chan struct{} // closed when psql is gone and waited for
+	once   sync.Once
+}
+
+var _ session.Shell = (*Shell)(nil)
+
+// start runs a launcher command, which becomes psql.
+func start(cmd *exec.Cmd, size session.Size) (*Shell, error) {
+	s := &Shell{cmd: cmd, tty: size != session.Size{}, gone: make(chan struct{})}
+	var theirs []*os.File
+	var err error
+	if s.tty {
+		theirs, err = s.openTerminal(size)
+	} else {
+		theirs, err = s.openPipes()
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = cmd.Start()
+	for _, f := range theirs {
+		f.Close()
+	}
+	if err != nil {
+		s.closeAll()
+		return nil, fmt.Errorf("psql could not start: %w", err)
+	}
+	// Waited for by Wait; it ends with psql.
+	go s.reap()
+	return s, nil
+}
+
+func (s *Shell) openTerminal(size session.Size) ([]*os.File, error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return nil, fmt.Errorf("no terminal for psql: %w", err)
+	}
+	defer master.Close()
+	size = size.Clamp()
+	if err := pty.Setsize(master, &pty.Winsize{Cols: uint16(size.Cols), Rows: uint16(size.Rows)}); err != nil {
+		slave.Close()
+		return nil, err
+	}
+	// The master of creack/pty blocks: closing it would not end a read. A
+	// non-blocking duplicate is served by the runtime's poller.
+	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		slave.Close()
+		return nil, err
+	}
+	s.out = os.NewFile(uintptr(fd), "psql's terminal")
+	s.in = s.out
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
+	s.cmd.SysProcAttr.Setsid, s.cmd.SysProcAttr.Setctty, s.cmd.SysProcAttr.Ctty = true, true, 0
+	return []*os.File{slave}, nil
+}
+
+func (s *Shell) openPipes() (theirs []*os.File, err error) {
+	inR, inW, err1 := os.Pipe()
+	outR, outW, err2 := os.Pipe()
+	errR, errW, err3 := os.Pipe()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, fmt.Errorf("no pipes for psql: %w", err)
+	}
+	s.in, s.out, s.errors = inW, outR, errR
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = inR, outW, errW
+	s.cmd.SysProcAttr.Setsid = true
+	return []*os.File{inR, outW, errW}, nil
+}
+
+func (s *Shell) reap() {
+	s.cmd.Wait()
+	s.status = exitStatus(s.cmd.ProcessState)
+	close(s.gone)
+}
+
+func exitStatus(p *os.ProcessState) int {
+	if ws, ok := p.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return p.ExitCode()
+}
+
+func (s *Shell) closeAll() {
+	for _, f := range []*os.File{s.in, s.out, s.errors} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// Read is session.Shell's. EIO is how Linux says that nobody has the terminal open any more.
+func (s *Shell) Read(p []byte) (int, error) {
+	n, err := s.out.Read(p)
+	if err != nil && (errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrClosed)) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Errors is session.Shell's.
+func (s *Shell) Errors() io.Reader {
+	if s.errors == nil {
+		return nil
+	}
+	return s.errors
+}
+
+// Write is session.Shell's: one attempt that never waits.
+func (s *Shell) Write(p []byte) (n int, err error) {
+	raw, err := s.in.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		n, failed = unix.Write(int(fd), p)
+		return true
+	})
+	if err == nil {
+		err = failed
+	}
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return 0, nil
+	}
+	return max(n, 0), err
+}
+
+// Writable is session.Shell's.
+func (s *Shell) Writable() error {
+	raw, err := s.in.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Write(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, _ := unix.Poll(p, 0)
+		return n > 0
+	})
+}
+
+// CloseInput is session.Shell's.
+func (s *Shell) CloseInput() error {
+	if s.tty {
+		return nil
+	}
+	return s.in.Close()
+}
+
+// Secret is session.Shell's: the line discipline collects a line and shows
+// nothing, which is how getpass(3) and psql ask for passwords. readline
+// echoes by itself, and does so outside of canonical mode.
+func (s *Shell) Secret() bool {
+	if !s.tty {
+		return false
+	}
+	raw, err := s.out.SyscallConn()
+	if err != nil {
+		return true
+	}
+	secret := true
+	raw.Control(func(fd uintptr) {
+		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		secret = err != nil || t.Lflag&unix.ICANON != 0 && t.Lflag&unix.ECHO == 0
+	})
+	return secret
+}
+
+// Resize is session.Shell's.
+func (s *Shell) Resize(size session.Size) error {
+	raw, err := s.out.SyscallConn()
+	if err != nil || !s.tty {
+		return err
+	}
+	size = size.Clamp()
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Col: uint16(size.Cols), Row: uint16(size.Rows)})
+	})
+	return errors.Join(err, failed)
+}
+
+// Kill is session.Shell's. psql leads a process group of its own.
+func (s *Shell) Kill() {
+	s.once.Do(func() {
+		select {
+		case <-s.gone:
+		default:
+			unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
+		}
+		<-s.gone
+		s.closeAll()
+	})
+}
+
+// Wait is session.Shell's.
+func (s *Shell) Wait() int {
+	<-s.gone
+	return s.status
+}
+
+// PID is psql's process, which the launcher became.
+func (s *Shell) PID() int { return s.cmd.Process.Pid }
