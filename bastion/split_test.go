@@ -1,0 +1,106 @@
+package bastion_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/session"
+)
+
+func TestWords(t *testing.T) {
+	for command, want := range map[string][]string{
+		"":                            {},
+		"  a\tb\n":                    {"a", "b"},
+		`a 'b c' "d e"`:               {"a", "b c", "d e"},
+		`'a'"b"c`:                     {"abc"},
+		`'' ""`:                       {"", ""},
+		`"a\"b\\c\n\$d" 'e\f'`:        {`a"b\c\n$d`, `e\f`},
+		`a\ b \'c \`:                  {"a b", "'c", `\`},
+		`that's it`:                   {"that's", "it"},
+		`say "hi`:                     {"say", `"hi`},
+		`$(id) $HOME * ~ ; | & > < #`: {"$(id)", "$HOME", "*", "~", ";", "|", "&", ">", "<", "#"},
+	} {
+		if got := bastion.Words(command); !slices.Equal(got, want) {
+			t.Errorf("%q is read as %q, want %q", command, got, want)
+		}
+	}
+}
+
+func TestPsqlArguments(t *testing.T) {
+	for command, c := range map[string]struct {
+		args   []string
+		reason string
+	}{
+		"":                                      {[]string{}, ""},
+		"--csv":                                 {[]string{"--csv"}, ""},
+		"--csv -c select 1":                     {[]string{"--csv", "-c", "select 1"}, ""},
+		"--csv -c 'select 1'":                   {[]string{"--csv", "-c", "select 1"}, ""},
+		"-c 'select 1' --csv":                   {[]string{"-c", "select 1", "--csv"}, ""},
+		"-c 'select 1' -c 'select 2'":           {[]string{"-c", "select 1", "-c", "select 2"}, ""},
+		`-c "select 'a  b'"`:                    {[]string{"-c", "select 'a  b'"}, ""},
+		"-c select 'a  b', \"C\" from t":        {[]string{"-c", "select 'a  b', \"C\" from t"}, ""},
+		`-c \d orders`:                          {[]string{"-c", `\d orders`}, ""},
+		`-c select e'it\'s' -- that's all`:      {[]string{"-c", `select e'it\'s' -- that's all`}, ""},
+		"-c select 1\n,2 ":                      {[]string{"-c", "select 1\n,2"}, ""},
+		"-Atc select 1":                         {[]string{"-Atc", "select 1"}, ""},
+		"-At -F , -c select 1":                  {[]string{"-At", "-F", ",", "-c", "select 1"}, ""},
+		"-cselect 1":                            {[]string{"-c", "select 1"}, ""},
+		"-c'select 1' --csv":                    {[]string{"-c", "select 1", "--csv"}, ""},
+		"--command=select 1":                    {[]string{"-c", "select 1"}, ""},
+		"--command select 1":                    {[]string{"-c", "select 1"}, ""},
+		"-P null=(null) --set 'x=a b'":          {[]string{"-P", "null=(null)", "--set", "x=a b"}, ""},
+		"--reason 'a b' --csv":                  {[]string{"--csv"}, "a b"},
+		"--reason ticket 42 - late -c select 1": {[]string{"-c", "select 1"}, "ticket 42 - late"},
+		"--reason=ticket 42":                    {[]string{}, "ticket 42"},
+		"--reason x":                            {[]string{}, "x"},
+		"-c select 1 --reason x y":              {[]string{"-c", "select 1 --reason x y"}, ""},
+	} {
+		args, reason, err := bastion.PsqlArguments(command)
+		if err != nil || !slices.Equal(args, c.args) || reason != c.reason {
+			t.Errorf("%q is read as %q, reason %q, %v; want %q, %q", command, args, reason, err, c.args, c.reason)
+		}
+	}
+	for _, command := range []string{"-c", "--csv -c ", "--command", "-c select 1 --csv", "-At -c select 1 --pset=null=x", "--reason", "--reason=", "--reason --csv", "a\x00b", strings.Repeat("a ", 1000)} {
+		if args, _, err := bastion.PsqlArguments(command); err == nil {
+			t.Errorf("%q is read as %q", command, args)
+		}
+	}
+}
+
+func TestSessionID(t *testing.T) {
+	for typed, want := range map[string]string{
+		"7kq2m": "7KQ2M", "oil0l": "01101", "01jd0000000000000000000001": "01JD0000000000000000000001",
+		"": "", "7KQ2": "", "7KQ2MM": "", "81JD0000000000000000000001": "", "7KQ2U": "", "../..": "", "7KQ2\x00": "", "ⅦKQ2M": "",
+	} {
+		if got, err := bastion.SessionID(typed); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q is %q, %v; want %q", typed, got, err, want)
+		}
+	}
+}
+
+// Whatever a client sends, reading it ends, and what comes out is bounded.
+func FuzzRequests(f *testing.F) {
+	f.Add([]byte("\xff\xff\xff\xfexterm"))
+	f.Add([]byte("\x00\x00\x00\x05xterm\x00\x00\x00\x50\x00\x00\x00\x18\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\x00\x00\x04LANG\x00\x00\x00\x01C"))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if _, size, err := bastion.ParsePTY(payload); err == nil && size != size.Clamp() {
+			t.Errorf("size %v", size)
+		}
+		if size, err := bastion.ParseWindow(payload); err == nil && (size != size.Clamp() || size == session.Size{}) {
+			t.Errorf("size %v", size)
+		}
+		if e, err := bastion.ParseEnv(payload); err == nil && (len(e.Value) > 64 || strings.ContainsAny(e.Value, " \x00\x1b=")) {
+			t.Errorf("environment %+v", e)
+		}
+		command, err := bastion.ParseExec(payload)
+		if err != nil {
+			return
+		}
+		if args, _, err := bastion.PsqlArguments(command); err == nil && strings.Contains(strings.Join(args, ""), "\x00") {
+			t.Errorf("arguments %q", args)
+		}
+	})
+}

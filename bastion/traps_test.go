@@ -1,0 +1,410 @@
+package bastion_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/session"
+)
+
+var bobsWindow = session.Size{Cols: 100, Rows: 30}
+
+// This file holds what gliderlabs/ssh is known to do wrong as it comes, each
+// with a client that does it.
+
+// channel opens a raw session channel.
+func channel(t *testing.T, c *ssh.Client) (ssh.Channel, <-chan *ssh.Request) {
+	t.Helper()
+	ch, requests, err := c.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ch, requests
+}
+
+// request sends a channel request with reply and reports whether it was granted.
+func request(t *testing.T, ch ssh.Channel, name string, payload []byte) bool {
+	t.Helper()
+	ok, err := ch.SendRequest(name, true, payload)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return ok
+}
+
+// lying is a string that claims to be longer than it is.
+func lying(length uint32, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, length), text...)
+}
+
+func TestLengthsThatLieHarmNothing(t *testing.T) {
+	h := open(t)
+	c := h.as(alice, "lobby")
+	ch, _ := channel(t, c)
+	for _, payload := range [][]byte{
+		lying(0xFFFFFFFE, "xterm"), lying(0xFFFFFFFF, ""), lying(0x7FFFFFFF, "xterm"), lying(6, "xterm"), nil, {0},
+		append(lying(5, "xterm"), bytes.Repeat([]byte{0xff}, 15)...),
+	} {
+		for _, name := range []string{"pty-req", "env", "exec", "window-change", "signal"} {
+			if request(t, ch, name, payload) && name != "window-change" {
+				t.Errorf("%s with %x was granted", name, payload)
+			}
+			if name == "pty-req" || name == "exec" {
+				ch.Close()
+				c = h.as(alice, "lobby") // what is refused is counted
+				ch, _ = channel(t, c)
+			}
+		}
+	}
+	if !request(t, ch, "pty-req", ssh.Marshal(struct {
+		Term       string
+		C, R, W, H uint32
+		Modes      string
+	}{"xterm", 0xFFFFFFFF, 0xFFFFFFFF, 1, 1, ""})) {
+		t.Error("a large window is no reason to refuse")
+	}
+	if out, _, _ := h.run(alice, "lobby", "whoami"); !strings.Contains(out, "alice") {
+		t.Error("the bastion does not answer any more")
+	}
+}
+
+func TestNoneIsRefused(t *testing.T) {
+	h := open(t)
+	if _, err := h.dial("orders"); err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
+		t.Errorf("came in with nothing: %v", err)
+	}
+}
+
+func TestPasswordsAreRefused(t *testing.T) {
+	h := open(t)
+	if _, err := h.dial("orders", ssh.Password("123456")); err == nil {
+		t.Error("came in with a password")
+	}
+}
+
+// The user name of the last attempt is the one that counts; gliderlabs keeps
+// the first.
+func TestTheUserNameIsTheLastOne(t *testing.T) {
+	h := open(t)
+	// x/crypto's client keeps one name; this one changes under its hands.
+	name := []byte("orders")
+	key := h.ca.certify(alice)
+	config := clientConfig(unsafe.String(&name[0], len(name)), ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+		copy(name, "lobby1")
+		return []ssh.Signer{key}, nil
+	}))
+	c, err := ssh.Dial("tcp", h.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	out, errs, status := result(t, c, "whoami", nil)
+	if status != 0 || !strings.Contains(out, "alice") {
+		t.Errorf("status %d, %q, %q: not in the lobby, so the first name counted", status, out, errs)
+	}
+	if n := len(h.options.Sessions.Live()); n != 0 {
+		t.Errorf("%d sessions were opened", n)
+	}
+}
+
+// Keys that were offered, or proven and refused, leave nothing behind for the
+// key that gets in (CVE-2024-45337).
+func TestOnlyTheKeyThatProvedItselfCounts(t *testing.T) {
+	h := open(t)
+	stolen := offerOnly{h.ca.certify(dave)} // dave's certificate is public; his key is not here
+	expired := h.ca.certify(sam, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(-time.Minute).Unix()) })
+	c, err := h.dial("lobby", ssh.PublicKeys(expired, h.ca.certify(alice)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") || strings.Contains(out, "sam") {
+		t.Errorf("alice came in as %q", out)
+	}
+	if _, err := h.dial("lobby", ssh.PublicKeys(stolen)); err == nil {
+		t.Error("came in with a certificate without its key")
+	}
+	config := clientConfig("lobby")
+	next := []ssh.AuthMethod{ssh.PublicKeys(stolen), ssh.PublicKeys(h.ca.certify(alice))}
+	config.AuthCallback = func(*ssh.ClientAuthContext) (auth ssh.AuthMethod, err error) {
+		if len(next) == 0 {
+			return nil, errors.New("nothing left to try")
+		}
+		auth, next = next[0], next[1:]
+		return auth, nil
+	}
+	c, err = ssh.Dial("tcp", h.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") || strings.Contains(out, "dave") {
+		t.Errorf("alice, having offered dave's certificate, came in as %q", out)
+	}
+}
+
+// offerOnly is a key whose private half is not known.
+type offerOnly struct{ ssh.Signer }
+
+func (offerOnly) Sign(io.Reader, []byte) (*ssh.Signature, error) {
+	return nil, errors.New("not my key")
+}
+
+func TestUndrainedWindowChangesDoNotStopTheConnection(t *testing.T) {
+	h := open(t)
+	x := h.terminal(alice, "orders+watched", "")
+	x.sees("shadow 7KQ01") // nobody reads sizes but the session, which waits
+	for i := range 1000 {
+		if err := x.session.WindowChange(30, 60+i%40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.session.WindowChange(33, 133); err != nil {
+		t.Fatal(err)
+	}
+	s := h.live(1)
+	seat, err := s.Sit(bob, bobsWindow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.sees("psql is here")
+	eventually(t, "the newest size", func() bool {
+		_, size := h.psql(s).request()
+		return size.Cols == 133 && size.Rows == 33
+	})
+	seat.Kill("enough")
+	x.ends(137)
+}
+
+func TestShutdownWaitsForHandlers(t *testing.T) {
+	h := open(t)
+	x := h.terminal(alice, "orders", "")
+	x.sees("psql is here")
+	s := h.live(1)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := h.server.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if sealed := h.tape(s).summary(); sealed == nil || sealed.Cause.Code != "drained" {
+		t.Errorf("Shutdown returned before the tape was sealed: %+v", sealed)
+	}
+	x.sees("this bastion is stopping")
+	x.ends(69)
+	if err := <-h.served; !errors.Is(err, bastion.ErrClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+	if _, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(bob))); err == nil {
+		t.Error("bob came in after Shutdown")
+	}
+}
+
+func TestAClientThatSaysNothingIsHungUpOn(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Handshake = 50 * time.Millisecond })
+	for name, says := range map[string]string{"nothing": "", "a version": "SSH-2.0-x\r\n", "rubbish": strings.Repeat("a", 10_000)} {
+		t.Run(name, func(t *testing.T) {
+			nc, err := net.Dial("tcp", h.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			io.WriteString(nc, says)
+			nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			greeting, err := io.ReadAll(nc)
+			if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
+				t.Fatal("not hung up on")
+			}
+			if says != "" && !isReset(err) && !bytes.HasPrefix(greeting, []byte("SSH-2.0-twokey\r\n")) {
+				t.Errorf("greeted with %q", greeting)
+			}
+		})
+	}
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+func isReset(err error) bool { return err != nil && !isTimeout(err) }
+
+// A person at a prompt has longer than a client at a handshake; but not for ever.
+func TestALoginMayTakeLongerThanAHandshake(t *testing.T) {
+	h := open(t, func(o *bastion.Options) {
+		o.Limits.Handshake, o.Limits.Login = 200*time.Millisecond, 700*time.Millisecond
+	})
+	h.desk.is(alice)
+	slow := func(wait time.Duration) ssh.AuthMethod {
+		return ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+			time.Sleep(wait)
+			return make([]string, len(questions)), nil
+		})
+	}
+	began := time.Now()
+	_, err := h.dial("lobby", slow(350*time.Millisecond))
+	if err == nil || time.Since(began) < 600*time.Millisecond {
+		t.Errorf("hung up on after %v: %v", time.Since(began), err)
+	}
+	c, err := h.dial("lobby", ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+		time.Sleep(300 * time.Millisecond)
+		return []string{"123456"}, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(600 * time.Millisecond) // the login's deadline is over and must not matter now
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
+		t.Errorf("after the login: %q", out)
+	}
+}
+
+func TestOneSourceCannotFillTheHouse(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Strangers, o.Limits.PerSource = 3, 5 })
+	c := h.as(alice, "lobby")
+	var silent []net.Conn
+	for range 3 {
+		nc, err := net.Dial("tcp", h.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := nc.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("a stranger too few: %v", err)
+		}
+		silent = append(silent, nc)
+	}
+	if nc, err := net.Dial("tcp", h.addr); err == nil {
+		defer nc.Close()
+		nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if n, err := nc.Read(make([]byte, 1)); n > 0 || isTimeout(err) {
+			t.Error("a fourth stranger was let in")
+		}
+	}
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
+		t.Error("alice, who is known, was disturbed")
+	}
+	for _, nc := range silent {
+		nc.Close()
+	}
+	eventually(t, "room again", func() bool {
+		_, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(bob)))
+		return err == nil
+	})
+}
+
+func TestOneShellAtATimeAndTwentyRejectsEndIt(t *testing.T) {
+	h := open(t)
+	c := h.as(alice, "lobby")
+	ch, _ := channel(t, c)
+	if _, _, err := c.OpenChannel("session", nil); err == nil || !strings.Contains(err.Error(), "one shell at a time") {
+		t.Errorf("a second shell: %v", err)
+	}
+	ch.Close()
+	eventually(t, "a shell after the other", func() bool {
+		ch, _, err := c.OpenChannel("session", nil)
+		if err == nil {
+			ch.Close()
+		}
+		return err == nil
+	})
+	gone := make(chan struct{})
+	go func() { c.Wait(); close(gone) }()
+	refused := make(chan string, 100)
+	for range cap(refused) { // x/crypto's client may wait for ever when it opens a channel on a connection that ends
+		go func() {
+			_, _, err := c.OpenChannel("direct-tcpip", ssh.Marshal(struct {
+				Host string
+				Port uint32
+				From string
+				Src  uint32
+			}{"orders", 5432, "127.0.0.1", 1}))
+			var open *ssh.OpenChannelError
+			if errors.As(err, &open) {
+				refused <- open.Message
+			}
+		}()
+	}
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Fatal("never hung up on")
+	}
+	if n := len(refused); n > 20 {
+		t.Errorf("%d refusals and still there", n)
+	}
+	if text := <-refused; !strings.Contains(text, "does not forward ports") {
+		t.Errorf("refused with %q", text)
+	}
+}
+
+func TestForwardingAgentX11AndSubsystemsAreRefused(t *testing.T) {
+	h := open(t)
+	c := h.as(alice, "lobby")
+	if _, err := c.Listen("tcp", "127.0.0.1:0"); err == nil {
+		t.Error("tcpip-forward granted")
+	}
+	ch, _ := channel(t, c)
+	for _, name := range []string{"auth-agent-req@openssh.com", "x11-req", "subsystem", "nonsense"} {
+		if request(t, ch, name, lying(4, "sftp")) {
+			t.Errorf("%s granted", name)
+		}
+	}
+}
+
+func TestOnlyListedEnvironmentGetsThrough(t *testing.T) {
+	h := open(t)
+	c := h.as(alice, "orders")
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"LANG": "de_DE.UTF-8", "LC_ALL": "C", "LC_X1": "x", "PGOPTIONS": "-c role=admin", "LD_PRELOAD": "/tmp/x.so",
+		"PATH": "/tmp", "LC_TIME": "a\x1b]0;b", "LC_NAME": strings.Repeat("x", 1000), "PSQLRC": "/tmp/x",
+	} {
+		granted := s.Setenv(name, value) == nil
+		if want := name == "LANG" || name == "LC_ALL"; granted != want {
+			t.Errorf("%s=%q granted: %v", name, value, granted)
+		}
+	}
+	if _, err := s.StdinPipe(); err != nil { // stays open: psql goes on
+		t.Fatal(err)
+	}
+	if err := s.Shell(); err != nil {
+		t.Fatal(err)
+	}
+	sess := h.live(1)
+	if env := strings.Join(sess.Request().Env, " "); env != "LANG=de_DE.UTF-8 LC_ALL=C" {
+		t.Errorf("the environment is %q", env)
+	}
+}
+
+func TestOldAlgorithmsAreNotSpoken(t *testing.T) {
+	h := open(t)
+	weak := map[string]func(*ssh.ClientConfig){
+		"group14-sha1":    func(c *ssh.ClientConfig) { c.KeyExchanges = []string{"diffie-hellman-group14-sha1"} },
+		"group14-sha256":  func(c *ssh.ClientConfig) { c.KeyExchanges = []string{"diffie-hellman-group14-sha256"} },
+		"aes128-ctr":      func(c *ssh.ClientConfig) { c.Ciphers = []string{"aes128-ctr"} },
+		"hmac-sha1 + cbc": func(c *ssh.ClientConfig) { c.Ciphers, c.MACs = []string{"aes128-cbc"}, []string{"hmac-sha1"} },
+	}
+	for name, set := range weak {
+		config := clientConfig("lobby", ssh.PublicKeys(h.ca.certify(alice)))
+		set(config)
+		if c, err := ssh.Dial("tcp", h.addr, config); err == nil || !strings.Contains(err.Error(), "no common algorithm") {
+			t.Errorf("%s: %v", name, err)
+			if c != nil {
+				c.Close()
+			}
+		}
+	}
+}
