@@ -394,9 +394,8 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
-// A bucket with versions: a newer version of a segment is noticed, and the one
-// that was recorded is found.
-func TestNewerVersion(t *testing.T) {
+// On a real S3 server, a file that was changed behind the server's back.
+func TestChangedOnTheServer(t *testing.T) {
 	v := storetest.StartVersity(t)
 	s := v.Store()
 	r := newRecorder(t, options(t.TempDir(), s))
@@ -420,8 +419,59 @@ func TestNewerVersion(t *testing.T) {
 	}
 }
 
-// The recipe of the README: no twokey, standard tools alone.
+// The recipe: no twokey, standard tools alone.
+const (
+	recipeSignature = `ssh-keygen -Y verify -f ../allowed_signers -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json`
+	recipeSums      = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
+	recipePlay      = `zstd -dc *.cast.zst | asciinema play -`
+)
+
 func TestWithStandardTools(t *testing.T) {
+	place, exported := recordedFolder(t)
+	sh := func(script string) (string, error) {
+		cmd := exec.Command("bash", "-o", "pipefail", "-ec", script)
+		cmd.Dir = place
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm", "HOME="+t.TempDir())
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for _, recipe := range []string{recipeSignature, recipeSums} {
+		if out, err := sh(recipe); err != nil {
+			t.Errorf("%s: %v\n%s", recipe, err, out)
+		}
+	}
+	for _, recipe := range []string{recipePlay, strings.Replace(recipePlay, "play", "cat", 1)} {
+		// A player wants a terminal.
+		out, err := sh("script -qec '" + recipe + "' /dev/null </dev/null")
+		if err != nil || !strings.Contains(out, "orders=>") || !strings.Contains(out, "€😀") {
+			t.Errorf("%s: %v\n%q", recipe, err, out)
+		}
+	}
+	if out, err := sh("zstd -dc *.cast.zst"); err != nil || out != string(exported) {
+		t.Errorf("zstd and Export differ: %v", err)
+	}
+	playersTakeEveryLine(t, exported)
+	os.WriteFile(filepath.Join(place, "00000002.cast.zst"), []byte("other"), 0o600)
+	if out, err := sh(recipeSums); err == nil || !strings.Contains(out, "00000002.cast.zst: FAILED") {
+		t.Errorf("sha256sum does not notice: %v\n%s", err, out)
+	}
+}
+
+func TestFormatHasTheRecipe(t *testing.T) {
+	format, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, recipe := range []string{recipeSignature, recipeSums, recipePlay} {
+		if !bytes.Contains(format, []byte(recipe)) {
+			t.Errorf("FORMAT.md does not have the recipe %s", recipe)
+		}
+	}
+}
+
+// recordedFolder makes a recording in a folder, with allowed_signers beside it.
+func recordedFolder(t *testing.T) (place string, exported []byte) {
+	t.Helper()
 	dir := t.TempDir()
 	s, err := store.NewFolder(filepath.Join(dir, "store"))
 	if err != nil {
@@ -436,60 +486,19 @@ func TestWithStandardTools(t *testing.T) {
 	}
 	sealTape(t, tape, want.ID, 20*time.Millisecond)
 	closed(t, r)
-	list, _ := filepath.Glob(filepath.Join(dir, "store/sessions/*/*/*", want.ID))
-	place := list[0]
+	list, err := filepath.Glob(filepath.Join(dir, "store/sessions/*/*/*", want.ID))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
 	signers := "twokey " + string(ssh.MarshalAuthorizedKey(testKey('k').PublicKey()))
-	if err := os.WriteFile(filepath.Join(place, "..", "allowed_signers"), []byte(signers), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(list[0], "..", "allowed_signers"), []byte(signers), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	sh := func(script string) (string, error) {
-		cmd := exec.Command("bash", "-o", "pipefail", "-ec", script)
-		cmd.Dir = place
-		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm", "HOME="+dir)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	// A player wants a terminal.
-	atTerminal := func(script string) (string, error) {
-		return sh("script -qec '" + script + "' /dev/null </dev/null")
-	}
-	const (
-		signature = `ssh-keygen -Y verify -f ../allowed_signers -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json`
-		sums      = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
-		play      = `zstd -dc *.cast.zst | asciinema play -`
-	)
-	format, err := os.ReadFile("FORMAT.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, recipe := range []string{signature, sums, play} {
-		if !bytes.Contains(format, []byte(recipe)) {
-			t.Errorf("FORMAT.md does not have the recipe %s", recipe)
-		}
-	}
-	for _, recipe := range []string{signature, sums} {
-		if out, err := sh(recipe); err != nil {
-			t.Errorf("%s: %v\n%s", recipe, err, out)
-		}
-	}
-	for _, recipe := range []string{play, strings.Replace(play, "play", "cat", 1)} {
-		if out, err := atTerminal(recipe); err != nil || !strings.Contains(out, "orders=>") || !strings.Contains(out, "€😀") {
-			t.Errorf("%s: %v\n%q", recipe, err, out)
-		}
 	}
 	var cast bytes.Buffer
-	a := recorder.OpenArchive(s, trusted(), nil)
-	if err := a.Export(t.Context(), want.ID, &cast); err != nil {
+	if err := recorder.OpenArchive(s, trusted(), nil).Export(t.Context(), want.ID, &cast); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := sh("zstd -dc *.cast.zst"); err != nil || out != cast.String() {
-		t.Errorf("zstd and Export differ: %v", err)
-	}
-	os.WriteFile(filepath.Join(place, "00000002.cast.zst"), []byte("other"), 0o600)
-	if out, err := sh(sums); err == nil || !strings.Contains(out, "00000002.cast.zst: FAILED") {
-		t.Errorf("sha256sum does not notice: %v\n%s", err, out)
-	}
-	playersTakeEveryLine(t, cast.Bytes())
+	return list[0], cast.Bytes()
 }
 
 // playersTakeEveryLine checks what the strictest player, asciinema 3, insists
