@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// This file is the configuration of the demo's bastion: what an operator makes
+// of the one that `twokey init` writes.
+
+const (
+	hostName = "bastion" // what people type after ssh
+
+	clientID, clientSecret = "twokey", "demo-client-secret"
+	s3Access, s3Secret     = "demo", "demo-s3-secret"
+	passwordRO, passwordRW = "demo-ro", "demo-rw"
+)
+
+const config = `# The demo's bastion. The grace time is short so that the story is.
+ssh:   {listen: "SSH", host_key: {file: keys/host}, name: bastion}
+http:  {listen: "HTTP", url: "http://HTTP"}
+state: ../state
+login:
+  issuer: ISSUER
+  client_id: twokey
+  client_secret: {file: secrets/oidc}
+  scopes: [openid, email, profile, groups]
+  claims: {name: email, groups: groups, team: department, same_person: employee_id}
+certificates: {user_ca: {file: keys/user_ca}, host_ca: {file: keys/host_ca}, ttl: 8h}
+recordings:
+  store: s3://recordings
+  s3: {endpoint: "http://S3", region: us-east-1, access_key: {file: secrets/s3_access}, secret_key: {file: secrets/s3_secret}}
+  segment: {every: 1s, bytes: 256KiB}
+  signing_key: {file: keys/recording}
+  max_lag: {time: 60s, bytes: 64MiB}
+auditors: {groups: [security]}
+admins:   {groups: [platform]}
+targets:
+  - name: orders
+    postgres: {host: 127.0.0.1, port: PGPORT, database: orders, sslmode: disable}
+    modes:
+      - name: read
+        login: {user: app_ro, password: {file: secrets/app_ro}}
+        engineers: {groups: [engineering]}
+        shadows: none
+      - name: write
+        login: {user: app_rw, password: {file: secrets/app_rw}}
+        engineers: {groups: [engineering]}
+        shadows: [{count: 1, groups: [engineering]}]
+        reason: required
+        limits: {wait: 15m, duration: 1h, idle: 15m, grace: 5s}
+`
+
+// writeConfig replaces the starter configuration, and puts the secrets beside it.
+func (w *world) writeConfig(etc string) error {
+	text := strings.NewReplacer("SSH", w.ssh, "HTTP", w.http, "ISSUER", w.issuer, "S3", w.s3, "PGPORT", w.db.port).Replace(config)
+	if err := os.WriteFile(w.config(), []byte(text), 0o600); err != nil {
+		return err
+	}
+	secrets := map[string]string{
+		"oidc": clientSecret, "s3_access": s3Access, "s3_secret": s3Secret, "app_ro": passwordRO, "app_rw": passwordRW,
+	}
+	for name, secret := range secrets {
+		if err := os.WriteFile(filepath.Join(etc, "secrets", name), []byte(secret+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// This file is how the story is told: people press keys and look, and the
+// first thing that is not as told ends it. After that nothing more is done, so
+// that a chapter reads as a story and not as a list of error checks.
+
+// play is the story under way.
+type play struct {
+	ctx     context.Context
+	world   *world
+	stage   *stage
+	windows []*terminal
+	err     error // the first thing that went wrong
+
+	alice, bob, carol, dave *person
+	code                    string // of the session that is live
+	recording               string // ID of the session to prove
+}
+
+// person is somebody at a terminal.
+type person struct {
+	*play
+	name string
+	home string
+	*terminal
+}
+
+// Two terminals of different sizes, as people have them.
+var (
+	aliceSize = size{74, 22}
+	bobSize   = size{84, 20}
+)
+
+// sits opens a window for a person.
+func (p *play) sits(name, title, sshConfig string, s size) *person {
+	who := &person{play: p, name: name, home: p.world.path(name)}
+	if p.err != nil {
+		return who
+	}
+	t, err := openTerminal(name, who.home, sshConfig, s)
+	if p.fails(err) {
+		return who
+	}
+	t.title = title
+	who.terminal = t
+	p.windows = append(p.windows, t)
+	who.reads(`\$ `)
+	return who
+}
+
+// leave closes all windows.
+func (p *play) leave() {
+	for _, t := range p.windows {
+		t.close()
+	}
+	p.windows = nil
+}
+
+// fails keeps the first error and reports whether there is any.
+func (p *play) fails(err error) bool {
+	if p.err == nil {
+		p.err = err
+	}
+	return p.err != nil
+}
+
+// types presses keys and Enter.
+func (a *person) types(line string) { a.presses(line + "\r") }
+
+// presses sends keys as they are.
+func (a *person) presses(keys string) {
+	if a.err == nil {
+		a.fails(a.press(keys))
+	}
+}
+
+// reads waits for something new, and returns the first group or, without one, all of it.
+func (a *person) reads(pattern string) string {
+	if a.err != nil {
+		return ""
+	}
+	groups, err := a.terminal.reads(a.ctx, regexp.MustCompile(pattern))
+	if a.fails(err) {
+		return ""
+	}
+	return groups[min(1, len(groups)-1)]
+}
+
+// sees waits until it is on the screen.
+func (a *person) sees(pattern string) {
+	if a.err == nil {
+		a.fails(a.terminal.sees(a.ctx, regexp.MustCompile(pattern)))
+	}
+}
+
+// run types a command at the shell, waits for its end, and insists on its status.
+func (a *person) run(command string, status int) {
+	a.types(command)
+	a.ends(status)
+}
+
+// ends waits for the shell's prompt, and asks for the exit status.
+func (a *person) ends(status int) {
+	a.reads(`(?m)^` + a.name + `\$ `)
+	a.types("echo status $?")
+	if got := a.reads(`(?m)^status (\d+)$`); a.err == nil && got != fmt.Sprint(status) {
+		a.fails(fmt.Errorf("%s: the exit status is %s, not %d; the screen:\n%s", a.title, got, status, strings.Join(a.lines(), "\n")))
+	}
+	a.reads(`(?m)^` + a.name + `\$ `)
+}
+
+// signsIn follows the link in a browser and types the code.
+func (a *person) signsIn() {
+	link := a.reads(`Sign in at (http://\S+)`)
+	a.reads(`Code: `)
+	if a.err != nil {
+		return
+	}
+	code, err := signIn(link, a.name)
+	if !a.fails(err) {
+		a.types(code)
+	}
+}
+
+// logsIn gets a certificate, as everybody does in the morning.
+func (a *person) logsIn() {
+	a.types("ssh bastion login > ~/.ssh/id_ed25519-cert.pub")
+	a.signsIn()
+	a.ends(0)
+}
+
+// show says what happens and shows it.
+func (p *play) show(text string, who ...*person) {
+	if p.err != nil {
+		return
+	}
+	p.stage.says(text)
+	all := make([]*terminal, len(who))
+	for i, a := range who {
+		all[i] = a.terminal
+	}
+	p.stage.scene(all...)
+}
+
+// database insists on what the database itself says.
+func (p *play) database(what, sql, want string) {
+	if p.err != nil {
+		return
+	}
+	got := ""
+	p.fails(within(p.ctx, patience, func() (_ bool, err error) {
+		got, err = p.world.db.exec(p.ctx, "orders", sql)
+		return got == want, err
+	}, func() error { return fmt.Errorf("%s: the database says %q, not %q, to: %s", what, got, want, sql) }))
+	if p.err == nil {
+		p.stage.checked("the database says: %s", what)
+	}
+}
+
+// outside runs a command with no twokey in it, in a folder, and shows both.
+func (p *play) outside(dir, command string) (out string) {
+	if p.err != nil {
+		return ""
+	}
+	c := exec.CommandContext(p.ctx, "bash", "-o", "pipefail", "-c", command)
+	c.Dir = dir
+	b, err := c.CombinedOutput()
+	p.stage.line("$ %s", command)
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	for _, line := range lines[:min(len(lines), 12)] {
+		p.stage.line("  %s", line)
+	}
+	if err != nil {
+		p.fails(fmt.Errorf("%s: %w", command, err))
+	}
+	return string(b)
+}
+
+// stored lists what of a session lies in the store now.
+func (p *play) stored(id string) []string {
+	found, err := filepath.Glob(p.world.path("s3", "recordings", "sessions", "*", "*", "*", id, "*"))
+	p.fails(err)
+	names := make([]string, len(found))
+	for i, path := range found {
+		names[i] = filepath.Base(path)
+	}
+	return names
+}
+
+// folder is where a session lies in the store.
+func (p *play) folder(id string) string {
+	found, _ := filepath.Glob(p.world.path("s3", "recordings", "sessions", "*", "*", "*", id))
+	if len(found) != 1 {
+		p.fails(fmt.Errorf("session %s is not in the store", id))
+		return p.world.dir
+	}
+	return found[0]
+}
+
+// until waits for something in the world.
+func (p *play) until(what string, so func() bool) {
+	if p.err == nil {
+		p.fails(within(p.ctx, patience, func() (bool, error) { return so(), nil },
+			func() error { return fmt.Errorf("it does not happen that %s", what) }))
+	}
+	if p.err == nil {
+		p.stage.checked("%s", what)
+	}
+}
+
+// logged reports whether the bastion's log has a line with all the words.
+func (p *play) logged(words ...string) bool {
+	text, err := os.ReadFile(p.world.path("log", "bastion.log"))
+	p.fails(err)
+	for line := range strings.Lines(string(text)) {
+		has := true
+		for _, w := range words {
+			has = has && strings.Contains(line, w)
+		}
+		if has {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// This file is the database that production stands for: a private Postgres
+// cluster, made for the demo and removed after it. It lies in the system's
+// folder for temporary files: Postgres refuses to be root, and its own user
+// may not be able to reach into the repository.
+
+type postgres struct {
+	*part
+	dir   string
+	port  string
+	owner *syscall.Credential // nil: whoever runs the demo
+}
+
+// schema is what the story is about.
+const schema = `
+create role app_ro login password '` + passwordRO + `';
+create role app_rw login password '` + passwordRW + `';
+create table customers (id int primary key, name text not null);
+create table orders (id int primary key, customer int not null references customers, amount numeric(10,2) not null, state text not null default 'new');
+insert into customers select n, (array['Ada','Grace','Edsger','Barbara','Donald'])[n] from generate_series(1,5) n;
+insert into orders select n, 1 + n % 5, 10 + n * 7 % 90 from generate_series(1,40) n;
+grant select on customers, orders to app_ro, app_rw;
+grant insert, update, delete on orders to app_rw;
+`
+
+// serverProgram finds one of Postgres's own programs, which are not in PATH on
+// Debian; its psql in PATH is a wrapper.
+func serverProgram(name string) string {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	if len(found) == 0 {
+		return name
+	}
+	return found[len(found)-1]
+}
+
+func startPostgres(ctx context.Context, log string) (db *postgres, err error) {
+	db = &postgres{}
+	if db.dir, err = os.MkdirTemp("", "twokey-demo-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.stop()
+		}
+	}()
+	if err := db.settle(); err != nil {
+		return nil, err
+	}
+	if err := db.initialize(ctx); err != nil {
+		return nil, err
+	}
+	if err := db.run(ctx, log); err != nil {
+		return nil, err
+	}
+	if _, err := db.exec(ctx, "postgres", "create database orders"); err != nil {
+		return nil, err
+	}
+	_, err = db.exec(ctx, "orders", schema)
+	return db, err
+}
+
+// settle finds out who the server runs as.
+func (db *postgres) settle() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return err
+	}
+	db.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(db.dir, int(uid), int(gid))
+}
+
+func (db *postgres) data() string { return filepath.Join(db.dir, "data") }
+
+func (db *postgres) initialize(ctx context.Context) error {
+	c := exec.CommandContext(ctx, serverProgram("initdb"), "-D", db.data(), "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8",
+		"--auth-local=trust", "--auth-host=scram-sha-256")
+	c.Dir, c.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (db *postgres) run(ctx context.Context, log string) error {
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	if _, db.port, err = net.SplitHostPort(address); err != nil {
+		return err
+	}
+	db.part, err = startPart(log, &syscall.SysProcAttr{Credential: db.owner}, serverProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
+		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "logging_collector=off")
+	if err != nil {
+		return err
+	}
+	return within(ctx, patience, func() (bool, error) {
+		_, err := db.exec(ctx, "postgres", "select 1")
+		return err == nil, nil
+	}, func() error { return fmt.Errorf("postgres does not start: %s", db.lastWords()) })
+}
+
+// exec is the operator's own way in, beside the bastion: how the story checks
+// what really happened.
+func (db *postgres) exec(ctx context.Context, database, sql string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, serverProgram("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", db.dir, "-p", db.port, "-U", "postgres", "-d", database, "-c", sql)
+	c.WaitDelay = time.Second
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", sql, err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (db *postgres) stop() error {
+	if db.part != nil {
+		if err := db.end(syscall.SIGQUIT); err != nil { // at once; it is thrown away
+			return err
+		}
+	}
+	return os.RemoveAll(db.dir)
+}
