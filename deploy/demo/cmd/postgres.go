@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -48,30 +49,34 @@ func serverProgram(name string) string {
 	return found[len(found)-1]
 }
 
-func startPostgres(ctx context.Context, log string) (db *postgres, err error) {
-	db = &postgres{}
-	if db.dir, err = os.MkdirTemp("", "twokey-demo-"); err != nil {
+// startPostgres makes a cluster with the schema in it. It leaves nothing when it fails.
+func startPostgres(ctx context.Context, log string) (*postgres, error) {
+	dir, err := os.MkdirTemp("", "twokey-demo-")
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			db.stop()
-		}
-	}()
+	db := &postgres{dir: dir}
+	if err := db.start(ctx, log); err != nil {
+		return nil, errors.Join(err, db.stop())
+	}
+	return db, nil
+}
+
+func (db *postgres) start(ctx context.Context, log string) error {
 	if err := db.settle(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := db.initialize(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := db.run(ctx, log); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := db.exec(ctx, "postgres", "create database orders"); err != nil {
-		return nil, err
+		return err
 	}
-	_, err = db.exec(ctx, "orders", schema)
-	return db, err
+	_, err := db.exec(ctx, "orders", schema)
+	return err
 }
 
 // settle finds out who the server runs as.
@@ -115,9 +120,10 @@ func (db *postgres) run(ctx context.Context, log string) error {
 	if _, db.port, err = net.SplitHostPort(address); err != nil {
 		return err
 	}
-	db.part, err = startPart(log, &syscall.SysProcAttr{Credential: db.owner}, serverProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
+	server := exec.Command(serverProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
 		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "logging_collector=off")
-	if err != nil {
+	server.Dir, server.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
+	if db.part, err = startPart("postgres", log, server); err != nil {
 		return err
 	}
 	return within(ctx, patience, func() (bool, error) {

@@ -216,33 +216,37 @@ type part struct {
 	gone chan struct{} // closed when it has ended
 }
 
-// part starts a program. Its process group is its own, so that Ctrl-C reaches
-// the demo alone, which then stops everything in order.
+// part starts a program.
 func (w *world) part(name, program string, args ...string) (*part, error) {
-	p, err := startPart(w.path("log", name+".log"), &syscall.SysProcAttr{}, program, args...)
+	cmd := exec.Command(program, args...)
+	cmd.Dir = w.dir
+	p, err := startPart(name, w.path("log", name+".log"), cmd)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
-	p.name = name
 	w.parts = append(w.parts, p)
 	return p, nil
 }
 
-func startPart(log string, attr *syscall.SysProcAttr, program string, args ...string) (*part, error) {
+// startPart starts a program with its output in a log. Its process group is
+// its own, so that Ctrl-C reaches the demo alone, which then stops everything in
+// order; it does not outlive a demo that is killed.
+func startPart(name, log string, cmd *exec.Cmd) (*part, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	attr.Setpgid, attr.Pdeathsig = true, syscall.SIGKILL
-	p := &part{name: filepath.Base(program), log: log, cmd: exec.Command(program, args...), gone: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = out, out, attr
-	p.cmd.Dir = filepath.Dir(log)
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	// end waits for it.
-	go func() { p.cmd.Wait(); close(p.gone) }()
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	p := &part{name: name, log: log, cmd: cmd, gone: make(chan struct{})}
+	go func() { cmd.Wait(); close(p.gone) }() // end waits for it
 	return p, nil
 }
 
