@@ -46,7 +46,7 @@ $(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
 bin/demo-idp: $(wildcard $(DEMO)/idp/*) $(DEMO)/go.mod
 	cd $(DEMO) && $(GO) build -o ../../bin/demo-idp ./idp
 
-bin/demo: $(wildcard $(DEMO)/cmd/*) $(DEMO)/go.mod
+bin/demo: $(wildcard $(DEMO)/cmd/* $(DEMO)/house/*) $(DEMO)/go.mod
 	cd $(DEMO) && $(GO) build -o ../../bin/demo ./cmd
 
 demo: deps build bin/demo ## the whole story on real parts, with real ssh clients

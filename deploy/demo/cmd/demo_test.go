@@ -2,32 +2,31 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
-func open(t *testing.T) *terminal {
+func open(t *testing.T) *house.Terminal {
 	t.Helper()
-	term, err := openTerminal("alice", t.TempDir(), "config", size{60, 10})
+	term, err := house.OpenTerminal("alice", t.TempDir(), "config", house.Size{Cols: 60, Rows: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(term.close)
+	t.Cleanup(term.Close)
 	return term
 }
 
 func TestTerminal(t *testing.T) {
-	a := &person{play: &play{ctx: t.Context()}, name: "alice", terminal: open(t)}
+	a := &person{play: &play{ctx: t.Context()}, name: "alice", Terminal: open(t)}
 	a.types("echo $((6*7))-$COLUMNS")
 	if got := a.reads(`(?m)^(42-\d+)$`); got != "42-60" {
 		t.Errorf("read %q: %v", got, a.err)
 	}
-	a.fails(a.resize(size{70, 12}))
+	a.fails(a.Resize(house.Size{Cols: 70, Rows: 12}))
 	a.run("(exit 3)", 3)
 	a.run("echo 70-$COLUMNS", 0)
 	a.sees(`(?m)^70-70$`)
@@ -55,26 +54,11 @@ func TestNothingIsDoneAfterTheFirstError(t *testing.T) {
 	}
 }
 
-func TestReadsEachTextOnce(t *testing.T) {
-	term := open(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	term.press("echo o''ne; echo t''wo\r")
-	for _, word := range []string{"one", "two"} {
-		if _, err := term.reads(ctx, regexp.MustCompile("(?m)^"+word+"$")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cancel()
-	if _, err := term.reads(ctx, regexp.MustCompile("(?m)^one$")); err == nil {
-		t.Error("read twice")
-	}
-}
-
 func TestScene(t *testing.T) {
 	a, b := open(t), open(t)
-	for _, x := range []*terminal{a, b} {
-		x.press("printf '\\303\\274ber\\n'\r")
-		if _, err := x.reads(t.Context(), regexp.MustCompile("(?m)^über$")); err != nil {
+	for _, x := range []*house.Terminal{a, b} {
+		x.Press("printf '\\303\\274ber\\n'\r")
+		if _, err := x.Reads(t.Context(), regexp.MustCompile("(?m)^über$")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,26 +73,5 @@ func TestScene(t *testing.T) {
 		if strings.Count(out.String(), "│über") != 2 {
 			t.Errorf("%d columns:\n%s", cols, out.String())
 		}
-	}
-}
-
-func TestBrowser(t *testing.T) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/login/AB", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/idp?x=1&y=2", http.StatusFound) })
-	mux.HandleFunc("/idp", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, `<form method="post" action="/in?a=1&amp;b=2"><input type="hidden" name="id" value="7&amp;8"><input name="username"><input name="password" type="password"></form>`)
-	})
-	mux.HandleFunc("/in", func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("b") == "2" && r.PostFormValue("id") == "7&8" && r.PostFormValue("username") == "bob" && r.PostFormValue("password") == "bob" {
-			fmt.Fprint(w, `<p class="x" id="code">123456</p>`)
-		}
-	})
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	if code, err := signIn(server.URL+"/login/AB", "bob"); code != "123456" || err != nil {
-		t.Errorf("%q, %v", code, err)
-	}
-	if _, err := signIn(server.URL+"/login/AB", "alice"); err == nil {
-		t.Error("a page without code or form is no error")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 // This file is what comes after the story: where things lie, and what to try.
@@ -19,9 +21,9 @@ func (p *play) epilogue() {
 }
 
 // invite says what a person can do by hand while everything runs.
-func (w *world) invite(stage *stage) {
+func invite(w *house.House, stage *stage) {
 	stage.heading("Now you: everything keeps running until Ctrl-C")
-	ssh := func(who, rest string) string { return "ssh -F " + w.path(who, ".ssh", "config") + " " + rest }
+	ssh := func(who, rest string) string { return "ssh -F " + w.Path(who, ".ssh", "config") + " " + rest }
 	stage.line("As alice, in one terminal:")
 	stage.line("  %s", ssh("alice", "orders+write@bastion"))
 	stage.line("As bob, in another (the code is on alice's screen, and in the list):")
@@ -33,7 +35,7 @@ func (w *world) invite(stage *stage) {
 	stage.line("")
 	stage.line("carol may not. A new login, as anybody (the password is the user name):")
 	stage.line("  %s", ssh("alice", "-o CertificateFile=none -o IdentityFile=none bastion whoami"))
-	stage.line("Logs and configuration: %s, %s", w.path("log"), w.config())
+	stage.line("Logs and configuration: %s, %s", w.Path("log"), w.Config())
 }
 
 // quietly runs a command in a person's home and returns what it prints.
@@ -42,7 +44,7 @@ func (p *play) quietly(name, command string) string {
 		return ""
 	}
 	c := exec.CommandContext(p.ctx, "bash", "-c", command)
-	c.Dir, c.Env = p.world.path(name), []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.world.path(name), "LANG=C.UTF-8"}
+	c.Dir, c.Env = p.house.Path(name), []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.house.Path(name), "LANG=C.UTF-8"}
 	out, err := c.Output()
 	if err != nil {
 		var said string

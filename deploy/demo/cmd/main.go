@@ -13,11 +13,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 func main() {
@@ -30,21 +31,22 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	root, err := repository()
+	root, err := house.Repository()
 	if err != nil {
 		return err
 	}
 	stage := newStage(os.Stdout)
 	began := time.Now()
-	w, err := newWorld(root)
+	w, err := house.New(root, "demo")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.stop()) }()
-	if err := w.start(ctx, stage); err != nil {
+	defer func() { err = errors.Join(err, w.Stop()) }()
+	stage.heading("The parts")
+	if err := w.Start(ctx, stage.line); err != nil {
 		return err
 	}
-	p := &play{ctx: ctx, world: w, stage: stage}
+	p := &play{ctx: ctx, house: w, stage: stage}
 	defer p.leave()
 	if err := p.tell(); err != nil {
 		return err
@@ -55,25 +57,9 @@ func run(ctx context.Context) (err error) {
 		return nil
 	}
 	p.leave()
-	w.invite(stage)
+	invite(w, stage)
 	<-ctx.Done()
 	return nil
-}
-
-// repository is the folder that holds bin/twokey.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, "bin", "twokey")); err == nil {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", errors.New("bin/twokey is not there; run make demo at the top of the repository")
-		}
-	}
 }
 
 // terminalAt reports whether a person sits at this end.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 // This file is how the story is told: people press keys and look, and the
@@ -17,9 +19,9 @@ import (
 // play is the story under way.
 type play struct {
 	ctx     context.Context
-	world   *world
+	house   *house.House
 	stage   *stage
-	windows []*terminal
+	windows []*house.Terminal
 	err     error // the first thing that went wrong
 
 	alice, bob, carol, dave *person
@@ -32,27 +34,27 @@ type person struct {
 	*play
 	name string
 	home string
-	*terminal
+	*house.Terminal
 }
 
 // Two terminals of different sizes, as people have them.
 var (
-	aliceSize = size{74, 22}
-	bobSize   = size{84, 20}
+	aliceSize = house.Size{Cols: 74, Rows: 22}
+	bobSize   = house.Size{Cols: 84, Rows: 20}
 )
 
 // sits opens a window for a person.
-func (p *play) sits(name, title, sshConfig string, s size) *person {
-	who := &person{play: p, name: name, home: p.world.path(name)}
+func (p *play) sits(name, title, sshConfig string, s house.Size) *person {
+	who := &person{play: p, name: name, home: p.house.Path(name)}
 	if p.err != nil {
 		return who
 	}
-	t, err := openTerminal(name, who.home, sshConfig, s)
+	t, err := house.OpenTerminal(name, who.home, sshConfig, s)
 	if p.fails(err) {
 		return who
 	}
-	t.title = title
-	who.terminal = t
+	t.Title = title
+	who.Terminal = t
 	p.windows = append(p.windows, t)
 	who.reads(`\$ `)
 	return who
@@ -61,7 +63,7 @@ func (p *play) sits(name, title, sshConfig string, s size) *person {
 // leave closes all windows.
 func (p *play) leave() {
 	for _, t := range p.windows {
-		t.close()
+		t.Close()
 	}
 	p.windows = nil
 }
@@ -80,7 +82,7 @@ func (a *person) types(line string) { a.presses(line + "\r") }
 // presses sends keys as they are.
 func (a *person) presses(keys string) {
 	if a.err == nil {
-		a.fails(a.press(keys))
+		a.fails(a.Press(keys))
 	}
 }
 
@@ -89,7 +91,7 @@ func (a *person) reads(pattern string) string {
 	if a.err != nil {
 		return ""
 	}
-	groups, err := a.terminal.reads(a.ctx, regexp.MustCompile(pattern))
+	groups, err := a.Terminal.Reads(a.ctx, regexp.MustCompile(pattern))
 	if a.fails(err) {
 		return ""
 	}
@@ -99,7 +101,7 @@ func (a *person) reads(pattern string) string {
 // sees waits until it is on the screen.
 func (a *person) sees(pattern string) {
 	if a.err == nil {
-		a.fails(a.terminal.sees(a.ctx, regexp.MustCompile(pattern)))
+		a.fails(a.Terminal.Sees(a.ctx, regexp.MustCompile(pattern)))
 	}
 }
 
@@ -114,7 +116,7 @@ func (a *person) ends(status int) {
 	a.reads(`(?m)^` + a.name + `\$ `)
 	a.types("echo status $?")
 	if got := a.reads(`(?m)^status (\d+)$`); a.err == nil && got != fmt.Sprint(status) {
-		a.fails(fmt.Errorf("%s: the exit status is %s, not %d; the screen:\n%s", a.title, got, status, strings.Join(a.lines(), "\n")))
+		a.fails(fmt.Errorf("%s: the exit status is %s, not %d; the screen:\n%s", a.Title, got, status, strings.Join(a.Lines(), "\n")))
 	}
 	a.reads(`(?m)^` + a.name + `\$ `)
 }
@@ -126,7 +128,7 @@ func (a *person) signsIn() {
 	if a.err != nil {
 		return
 	}
-	code, err := signIn(link, a.name)
+	code, err := house.SignIn(link, a.name)
 	if !a.fails(err) {
 		a.types(code)
 	}
@@ -145,9 +147,9 @@ func (p *play) show(text string, who ...*person) {
 		return
 	}
 	p.stage.says(text)
-	all := make([]*terminal, len(who))
+	all := make([]*house.Terminal, len(who))
 	for i, a := range who {
-		all[i] = a.terminal
+		all[i] = a.Terminal
 	}
 	p.stage.scene(all...)
 }
@@ -158,8 +160,8 @@ func (p *play) database(what, sql, want string) {
 		return
 	}
 	got := ""
-	p.fails(within(p.ctx, patience, func() (_ bool, err error) {
-		got, err = p.world.db.exec(p.ctx, "orders", sql)
+	p.fails(house.Within(p.ctx, house.Patience, func() (_ bool, err error) {
+		got, err = p.house.DB.Exec(p.ctx, "orders", sql)
 		return got == want, err
 	}, func() error { return fmt.Errorf("%s: the database says %q, not %q, to: %s", what, got, want, sql) }))
 	if p.err == nil {
@@ -188,7 +190,7 @@ func (p *play) outside(dir, command string) (out string) {
 
 // stored lists what of a session lies in the store now.
 func (p *play) stored(id string) []string {
-	found, err := filepath.Glob(p.world.path("s3", "recordings", "sessions", "*", "*", "*", id, "*"))
+	found, err := filepath.Glob(p.house.Path("s3", "recordings", "sessions", "*", "*", "*", id, "*"))
 	p.fails(err)
 	names := make([]string, len(found))
 	for i, path := range found {
@@ -199,10 +201,10 @@ func (p *play) stored(id string) []string {
 
 // folder is where a session lies in the store.
 func (p *play) folder(id string) string {
-	found, _ := filepath.Glob(p.world.path("s3", "recordings", "sessions", "*", "*", "*", id))
+	found, _ := filepath.Glob(p.house.Path("s3", "recordings", "sessions", "*", "*", "*", id))
 	if len(found) != 1 {
 		p.fails(fmt.Errorf("session %s is not in the store", id))
-		return p.world.dir
+		return p.house.Path()
 	}
 	return found[0]
 }
@@ -210,7 +212,7 @@ func (p *play) folder(id string) string {
 // until waits for something in the world.
 func (p *play) until(what string, so func() bool) {
 	if p.err == nil {
-		p.fails(within(p.ctx, patience, func() (bool, error) { return so(), nil },
+		p.fails(house.Within(p.ctx, house.Patience, func() (bool, error) { return so(), nil },
 			func() error { return fmt.Errorf("it does not happen that %s", what) }))
 	}
 	if p.err == nil {
@@ -220,7 +222,7 @@ func (p *play) until(what string, so func() bool) {
 
 // logged reports whether the bastion's log has a line with all the words.
 func (p *play) logged(words ...string) bool {
-	text, err := os.ReadFile(p.world.path("log", "bastion.log"))
+	text, err := os.ReadFile(p.house.Path("log", "bastion.log"))
 	p.fails(err)
 	for line := range strings.Lines(string(text)) {
 		has := true

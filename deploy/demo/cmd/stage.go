@@ -8,6 +8,8 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/creack/pty"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 // This file prints: what is told, and terminals as boxes, side by side where
@@ -58,7 +60,7 @@ func (s *stage) checked(format string, args ...any) {
 const sceneRows = 18
 
 // scene shows terminals.
-func (s *stage) scene(all ...*terminal) {
+func (s *stage) scene(all ...*house.Terminal) {
 	boxes := make([][]string, len(all))
 	width := 0
 	for i, t := range all {
@@ -96,11 +98,11 @@ func beside(boxes [][]string) []string {
 }
 
 // box is a terminal's screen in a frame, with the person's name on it.
-func box(t *terminal) []string {
-	width := t.width()
-	lines := t.lines()
+func box(t *house.Terminal) []string {
+	width := t.Width()
+	lines := t.Lines()
 	lines = lines[max(0, len(lines)-sceneRows):]
-	box := []string{"┌─ " + t.title + " " + strings.Repeat("─", max(0, width-ansi.StringWidth(t.title)-3)) + "┐"}
+	box := []string{"┌─ " + t.Title + " " + strings.Repeat("─", max(0, width-ansi.StringWidth(t.Title)-3)) + "┐"}
 	for _, line := range lines {
 		line = ansi.Truncate(line, width, "")
 		box = append(box, "│"+line+strings.Repeat(" ", max(0, width-ansi.StringWidth(line)))+"│")

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 // This file is the story, a chapter a method, in the order in which a person
@@ -183,7 +185,7 @@ func (p *play) work() {
 // resizes makes alice's window wider: psql's readline and bob's picture follow.
 func (p *play) resizes() {
 	if p.err == nil {
-		p.fails(p.alice.resize(size{90, 24}))
+		p.fails(p.alice.Resize(house.Size{Cols: 90, Rows: 24}))
 	}
 	p.alice.types(`\echo :COLUMNS wide ` + strings.Repeat("=", 60))
 	p.alice.reads(`wide =+\n`)
@@ -288,11 +290,11 @@ func (p *play) crash() {
 	if p.err != nil {
 		return
 	}
-	p.fails(p.world.bastion.end(syscall.SIGKILL))
+	p.fails(p.house.Bastion.End(syscall.SIGKILL))
 	p.alice.reads(`(?m)^alice\$ `)
 	p.show("The bastion is killed in the middle of a session, with kill -9. alice's ssh ends.", p.alice)
 	if p.err == nil {
-		p.fails(p.world.startBastion(p.ctx))
+		p.fails(p.house.StartBastion(p.ctx))
 	}
 	p.until("after its start, the session is sealed in the store, with the end \"unclean\"", func() bool {
 		return slices.Contains(p.stored(id), "manifest.json") && strings.Contains(p.quietly("dave", "cat "+p.folder(id)+"/manifest.json"), `"unclean"`)
@@ -329,13 +331,13 @@ func (p *play) proof() {
 	}
 	p.stage.says("A recording is a folder in the store. Whoever has the public half of the recording key can prove it with OpenSSH, sha256sum and zstd.")
 	dir := p.folder(p.recording)
-	p.outside(dir, `echo "twokey $(cat `+p.world.path("etc", "keys", "recording.pub")+`)" > `+p.world.path("signers"))
+	p.outside(dir, `echo "twokey $(cat `+p.house.Path("etc", "keys", "recording.pub")+`)" > `+p.house.Path("signers"))
 	p.outside(dir, "ls")
 	p.outside(dir, p.verifyCommand())
 	p.outside(dir, sumCommand)
-	p.outside(dir, "zstd -dcq *.cast.zst > "+p.world.path("whole.cast"))
-	p.outside(dir, "asciinema play -s 50 -i 0.1 "+p.world.path("whole.cast")+" > "+p.world.path("played"))
-	if p.err == nil && !strings.Contains(p.quietly("dave", "cat "+p.world.path("played")), "that is all of them") {
+	p.outside(dir, "zstd -dcq *.cast.zst > "+p.house.Path("whole.cast"))
+	p.outside(dir, "asciinema play -s 50 -i 0.1 "+p.house.Path("whole.cast")+" > "+p.house.Path("played"))
+	if p.err == nil && !strings.Contains(p.quietly("dave", "cat "+p.house.Path("played")), "that is all of them") {
 		p.fails(fmt.Errorf("the end is not in what was played"))
 	}
 	if p.err == nil {
@@ -346,5 +348,5 @@ func (p *play) proof() {
 const sumCommand = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
 
 func (p *play) verifyCommand() string {
-	return "ssh-keygen -Y verify -f " + p.world.path("signers") + " -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json"
+	return "ssh-keygen -Y verify -f " + p.house.Path("signers") + " -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json"
 }

@@ -1,4 +1,4 @@
-package main
+package house
 
 import (
 	"bytes"
@@ -20,14 +20,14 @@ import (
 // This file is a terminal with a shell in it: what a person sees is kept as a
 // screen, as a real terminal would show it, and as the text that came.
 
-// size is a terminal's, in characters.
-type size struct{ cols, rows int }
+// Size is a terminal's, in characters.
+type Size struct{ Cols, Rows int }
 
-func (s size) winsize() *pty.Winsize { return &pty.Winsize{Cols: uint16(s.cols), Rows: uint16(s.rows)} }
+func (s Size) winsize() *pty.Winsize { return &pty.Winsize{Cols: uint16(s.Cols), Rows: uint16(s.Rows)} }
 
-// terminal is one window of one person.
-type terminal struct {
-	title  string
+// Terminal is one window of one person.
+type Terminal struct {
+	Title  string
 	master *os.File
 	shell  *exec.Cmd
 	gone   chan struct{} // closed when the shell has ended
@@ -42,7 +42,7 @@ type terminal struct {
 // person's own configuration, which everywhere else is found by itself.
 const shellStart = `PS1='%[1]s$ '; PS2='> '; HISTFILE=; cd "$HOME"; ssh() { command ssh -F "$HOME/.ssh/%[2]s" "$@"; }; bind 'set enable-bracketed-paste off'`
 
-func openTerminal(name, home, sshConfig string, s size) (*terminal, error) {
+func OpenTerminal(name, home, sshConfig string, s Size) (*Terminal, error) {
 	rc, err := os.CreateTemp(home, ".start")
 	if err != nil {
 		return nil, err
@@ -58,14 +58,14 @@ func openTerminal(name, home, sshConfig string, s size) (*terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &terminal{title: name, master: master, shell: shell, gone: make(chan struct{}), screen: vt.NewEmulator(s.cols, s.rows)}
+	t := &Terminal{Title: name, master: master, shell: shell, gone: make(chan struct{}), screen: vt.NewEmulator(s.Cols, s.Rows)}
 	go io.Copy(io.Discard, t.screen) // the emulator's answers to questions; ends with close
 	go t.watch()
 	return t, nil
 }
 
 // watch keeps the screen until the shell ends. close waits for it.
-func (t *terminal) watch() {
+func (t *Terminal) watch() {
 	defer close(t.gone)
 	buf := make([]byte, 32<<10)
 	for {
@@ -81,8 +81,8 @@ func (t *terminal) watch() {
 	t.shell.Wait()
 }
 
-// close hangs up, as when a window is closed.
-func (t *terminal) close() {
+// Close hangs up, as when a window is closed.
+func (t *Terminal) Close() {
 	t.shell.Process.Signal(syscall.SIGHUP)
 	syscall.Kill(-t.shell.Process.Pid, syscall.SIGHUP)
 	t.master.Close()
@@ -91,28 +91,28 @@ func (t *terminal) close() {
 	t.screen.Close()
 }
 
-func (t *terminal) resize(s size) error {
+func (t *Terminal) Resize(s Size) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.screen.Resize(s.cols, s.rows)
+	t.screen.Resize(s.Cols, s.Rows)
 	return pty.Setsize(t.master, s.winsize())
 }
 
-// press sends keys as they are.
-func (t *terminal) press(keys string) error {
+// Press sends keys as they are.
+func (t *Terminal) Press(keys string) error {
 	_, err := t.master.WriteString(keys)
 	return err
 }
 
-// text is everything that came, without escape sequences.
-func (t *terminal) text() string {
+// Text is everything that came, without escape sequences.
+func (t *Terminal) text() string {
 	return strings.ReplaceAll(ansi.Strip(t.came.String()), "\r", "")
 }
 
-// reads waits until the pattern is in what came since it last read something,
+// Reads waits until the pattern is in what came since it last read something,
 // and returns its groups.
-func (t *terminal) reads(ctx context.Context, pattern *regexp.Regexp) (groups []string, err error) {
-	err = within(ctx, patience, func() (bool, error) {
+func (t *Terminal) Reads(ctx context.Context, pattern *regexp.Regexp) (groups []string, err error) {
+	err = Within(ctx, Patience, func() (bool, error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		all := t.text()
@@ -128,22 +128,22 @@ func (t *terminal) reads(ctx context.Context, pattern *regexp.Regexp) (groups []
 	return groups, err
 }
 
-// sees waits until the pattern is on the screen as it stands.
-func (t *terminal) sees(ctx context.Context, pattern *regexp.Regexp) error {
-	return within(ctx, patience, func() (bool, error) {
-		return pattern.MatchString(strings.Join(t.lines(), "\n")), nil
+// Sees waits until the pattern is on the screen as it stands.
+func (t *Terminal) Sees(ctx context.Context, pattern *regexp.Regexp) error {
+	return Within(ctx, Patience, func() (bool, error) {
+		return pattern.MatchString(strings.Join(t.Lines(), "\n")), nil
 	}, func() error { return t.missing(pattern) })
 }
 
-func (t *terminal) missing(pattern *regexp.Regexp) error {
+func (t *Terminal) missing(pattern *regexp.Regexp) error {
 	t.mu.Lock()
 	tail := t.text()
 	t.mu.Unlock()
-	return fmt.Errorf("%s does not show %q within %s; what came last:\n%s", t.title, pattern, patience, tail[max(0, len(tail)-1500):])
+	return fmt.Errorf("%s does not show %q within %s; what came last:\n%s", t.Title, pattern, Patience, tail[max(0, len(tail)-1500):])
 }
 
-// lines is the screen, without what is blank at its end.
-func (t *terminal) lines() []string {
+// Lines is the screen, without what is blank at its end.
+func (t *Terminal) Lines() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lines := strings.Split(strings.TrimRight(t.screen.String(), "\n "), "\n")
@@ -153,7 +153,7 @@ func (t *terminal) lines() []string {
 	return lines
 }
 
-func (t *terminal) width() int {
+func (t *Terminal) Width() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.screen.Width()

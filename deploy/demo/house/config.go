@@ -1,4 +1,4 @@
-package main
+package house
 
 import (
 	"os"
@@ -53,9 +53,9 @@ targets:
 `
 
 // writeConfig replaces the starter configuration, and puts the secrets beside it.
-func (w *world) writeConfig(etc string) error {
-	text := strings.NewReplacer("SSH", w.ssh, "HTTP", w.http, "ISSUER", w.issuer, "S3", w.s3, "PGPORT", w.db.port).Replace(config)
-	if err := os.WriteFile(w.config(), []byte(text), 0o600); err != nil {
+func (h *House) writeConfig(etc string) error {
+	text := strings.NewReplacer("SSH", h.ssh, "HTTP", h.http, "ISSUER", h.issuer, "S3", h.s3, "PGPORT", h.DB.port).Replace(config)
+	if err := os.WriteFile(h.Config(), []byte(text), 0o600); err != nil {
 		return err
 	}
 	secrets := map[string]string{

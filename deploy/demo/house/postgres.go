@@ -1,4 +1,4 @@
-package main
+package house
 
 import (
 	"context"
@@ -20,8 +20,9 @@ import (
 // folder for temporary files: Postgres refuses to be root, and its own user
 // may not be able to reach into the repository.
 
-type postgres struct {
-	*part
+// Postgres is a cluster of its own.
+type Postgres struct {
+	*Part
 	dir   string
 	port  string
 	owner *syscall.Credential // nil: whoever runs the demo
@@ -50,19 +51,19 @@ func serverProgram(name string) string {
 }
 
 // startPostgres makes a cluster with the schema in it. It leaves nothing when it fails.
-func startPostgres(ctx context.Context, log string) (*postgres, error) {
+func startPostgres(ctx context.Context, log string) (*Postgres, error) {
 	dir, err := os.MkdirTemp("", "twokey-demo-")
 	if err != nil {
 		return nil, err
 	}
-	db := &postgres{dir: dir}
+	db := &Postgres{dir: dir}
 	if err := db.start(ctx, log); err != nil {
 		return nil, errors.Join(err, db.stop())
 	}
 	return db, nil
 }
 
-func (db *postgres) start(ctx context.Context, log string) error {
+func (db *Postgres) start(ctx context.Context, log string) error {
 	if err := db.settle(); err != nil {
 		return err
 	}
@@ -72,15 +73,15 @@ func (db *postgres) start(ctx context.Context, log string) error {
 	if err := db.run(ctx, log); err != nil {
 		return err
 	}
-	if _, err := db.exec(ctx, "postgres", "create database orders"); err != nil {
+	if _, err := db.Exec(ctx, "postgres", "create database orders"); err != nil {
 		return err
 	}
-	_, err := db.exec(ctx, "orders", schema)
+	_, err := db.Exec(ctx, "orders", schema)
 	return err
 }
 
 // settle finds out who the server runs as.
-func (db *postgres) settle() error {
+func (db *Postgres) settle() error {
 	if os.Getuid() != 0 {
 		return nil
 	}
@@ -100,9 +101,9 @@ func (db *postgres) settle() error {
 	return os.Chown(db.dir, int(uid), int(gid))
 }
 
-func (db *postgres) data() string { return filepath.Join(db.dir, "data") }
+func (db *Postgres) data() string { return filepath.Join(db.dir, "data") }
 
-func (db *postgres) initialize(ctx context.Context) error {
+func (db *Postgres) initialize(ctx context.Context) error {
 	c := exec.CommandContext(ctx, serverProgram("initdb"), "-D", db.data(), "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8",
 		"--auth-local=trust", "--auth-host=scram-sha-256")
 	c.Dir, c.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
@@ -112,7 +113,7 @@ func (db *postgres) initialize(ctx context.Context) error {
 	return nil
 }
 
-func (db *postgres) run(ctx context.Context, log string) error {
+func (db *Postgres) run(ctx context.Context, log string) error {
 	address, err := freeAddress()
 	if err != nil {
 		return err
@@ -123,19 +124,19 @@ func (db *postgres) run(ctx context.Context, log string) error {
 	server := exec.Command(serverProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
 		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "logging_collector=off")
 	server.Dir, server.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
-	if db.part, err = startPart("postgres", log, server); err != nil {
+	if db.Part, err = startPart("postgres", log, server); err != nil {
 		return err
 	}
-	return within(ctx, patience, func() (bool, error) {
-		_, err := db.exec(ctx, "postgres", "select 1")
+	return Within(ctx, Patience, func() (bool, error) {
+		_, err := db.Exec(ctx, "postgres", "select 1")
 		return err == nil, nil
 	}, func() error { return fmt.Errorf("postgres does not start: %s", db.lastWords()) })
 }
 
-// exec is the operator's own way in, beside the bastion: how the story checks
+// Exec is the operator's own way in, beside the bastion: how the story checks
 // what really happened.
-func (db *postgres) exec(ctx context.Context, database, sql string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (db *Postgres) Exec(ctx context.Context, database, sql string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, serverProgram("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", db.dir, "-p", db.port, "-U", "postgres", "-d", database, "-c", sql)
 	c.WaitDelay = time.Second
@@ -146,9 +147,9 @@ func (db *postgres) exec(ctx context.Context, database, sql string) (string, err
 	return strings.TrimSpace(string(out)), nil
 }
 
-func (db *postgres) stop() error {
-	if db.part != nil {
-		if err := db.end(syscall.SIGQUIT); err != nil { // at once; it is thrown away
+func (db *Postgres) stop() error {
+	if db.Part != nil {
+		if err := db.End(syscall.SIGQUIT); err != nil { // at once; it is thrown away
 			return err
 		}
 	}

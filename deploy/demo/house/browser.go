@@ -1,4 +1,4 @@
-package main
+package house
 
 import (
 	"fmt"
@@ -21,14 +21,14 @@ var (
 	valueAttr = regexp.MustCompile(`\bvalue="([^"]*)"`)
 )
 
-// signIn returns the six digits that the last page shows. The user name is the
+// SignIn returns the six digits that the last page shows. The user name is the
 // password, as the demo's login page says.
-func signIn(link, userName string) (code string, err error) {
+func SignIn(link, userName string) (code string, err error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return "", err
 	}
-	browser := &http.Client{Jar: jar, Timeout: patience}
+	browser := &http.Client{Jar: jar, Timeout: Patience}
 	page, at, err := read(browser.Get(link))
 	for range 4 { // the provider's form, and one of twokey's own
 		if err != nil {
