@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -28,7 +29,8 @@ type Authority interface {
 type LoginDesk interface {
 	// Begin starts a login for a connection and returns the link to open.
 	Begin(from, fingerprint string) (id, url string, err error)
-	// Redeem takes the code that the page showed. ErrWrongCode leaves the login open for another try.
+	// Redeem takes the code that the page showed. The error is a sentence for
+	// the person, who may try again; the desk counts how often.
 	Redeem(ctx context.Context, id, code string) (session.Identity, error)
 }
 
@@ -37,8 +39,12 @@ type LoginDesk interface {
 const version = "SSH-2.0-twokey"
 
 // maxAuthTries bounds failures before the client is hung up on: an agent full
-// of other people's certificates must still get through to its key.
-const maxAuthTries = 10
+// of keys and other people's certificates must still get through.
+const maxAuthTries = 20
+
+// loginLasts is how long a login without a certificate counts on its
+// connection: as long as a certificate by default.
+const loginLasts = 8 * time.Hour
 
 // config makes the x/crypto configuration for this connection.
 func (c *connection) config() *ssh.ServerConfig {
@@ -74,19 +80,56 @@ func (c *connection) attempt(meta ssh.ConnMetadata, method string, err error) {
 	c.server.Log.Debug("authentication attempt", "from", c.from, "method", method, "error", err)
 }
 
+// The order of proofs. Somebody with a certificate must never be asked, and
+// somebody without one proves their key before they sign in, as the login is
+// bound to it. But OpenSSH offers a key before the certificate beside it, and
+// once it has gone on to keyboard-interactive it offers keys no more. So a plain
+// key is taken at once, as partial success; then OpenSSH offers everything
+// again, and now only a certificate will do; and when there is none, it goes on to
+// the login. (With CertificateFile the certificate comes first, and a key
+// that wants a touch wants one only.)
+
 // offered says whether a key is worth a signature. A client may offer any
 // number of keys that are not theirs, so nothing but that is concluded here.
-func (c *connection) offered(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+func (c *connection) offered(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	if _, ok := key.(*ssh.Certificate); ok {
+		return c.offeredCertificate(meta, key)
+	}
+	c.patience()
+	return nil, nil
+}
+
+// offeredCertificate is the same when a plain key was proven already.
+func (c *connection) offeredCertificate(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 	cert, ok := key.(*ssh.Certificate)
 	if !ok {
-		c.patience()
-		return nil, nil
+		return nil, errors.New("a key was proven already")
 	}
 	if _, err := c.server.Authority.Identify(cert, c.from); err != nil {
 		return nil, c.refuseCertificate(err)
 	}
 	c.patience()
 	return nil, nil
+}
+
+// proven is called when the client has signed with the key. A certificate is
+// judged again, as nothing from before the signature counts; a plain key says
+// nothing about a person, so the login follows, bound to that very key.
+func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+	cert, ok := key.(*ssh.Certificate)
+	if !ok {
+		return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{
+			PublicKeyCallback: c.offeredCertificate, KeyboardInteractiveCallback: c.login(key),
+		}}
+	}
+	who, err := c.server.Authority.Identify(cert, c.from)
+	if err != nil {
+		return nil, c.refuseCertificate(err)
+	}
+	who.Credential.From = c.from
+	permit := visitor{who: who}.permit()
+	permit.CriticalOptions = cert.CriticalOptions // x/crypto enforces source-address once more
+	return permit, nil
 }
 
 // refuseCertificate keeps the sentence for the login prompt, which OpenSSH
@@ -101,24 +144,6 @@ func (c *connection) refuseCertificate(err error) error {
 	return &ssh.BannerError{Err: err, Message: "twokey: " + text + "\r\n"}
 }
 
-// proven is called when the client has signed with the key. A certificate is
-// judged again, as nothing from before the signature counts; a plain key says
-// nothing about a person, so the login follows, bound to that very key.
-func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-	cert, ok := key.(*ssh.Certificate)
-	if !ok {
-		return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{KeyboardInteractiveCallback: c.login(key)}}
-	}
-	who, err := c.server.Authority.Identify(cert, c.from)
-	if err != nil {
-		return nil, c.refuseCertificate(err)
-	}
-	who.Credential.From = c.from
-	permit := visitor{who: who}.permit()
-	permit.CriticalOptions = cert.CriticalOptions // x/crypto enforces source-address once more
-	return permit, nil
-}
-
 // login asks for the code of a browser login. key is the one this connection
 // has proven, or nil.
 func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
@@ -129,8 +154,7 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 			c.server.Log.Info("login failed", "from", c.from, "error", err)
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + oneLine(err.Error(), 300) + "\r\n"}
 		}
-		who.Credential.From = c.from
-		who.Credential.Key = fingerprint(key)
+		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: time.Now().Add(loginLasts)}
 		return visitor{who: who, key: key, fresh: true}.permit(), nil
 	}
 }
@@ -172,8 +196,8 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 func (c *connection) firstLogin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first := !c.failed
-	c.failed = true
+	first := !c.loginBegun
+	c.loginBegun = true
 	return first
 }
 

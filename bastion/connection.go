@@ -34,11 +34,11 @@ type connection struct {
 	end      context.CancelFunc
 	stranger bool // guarded by server.roll.mu
 
-	mu      sync.Mutex
-	rejects int
-	busy    bool   // a session channel is open
-	refused string // why a certificate was refused on the way in, for the login prompt
-	failed  bool   // a login on this connection failed for good
+	mu         sync.Mutex
+	rejects    int
+	busy       bool   // a session channel is open
+	refused    string // why a certificate was refused on the way in, for the login prompt
+	loginBegun bool   // there is one login on a connection
 }
 
 func newConnection(s *Server, nc net.Conn) *connection {

@@ -123,7 +123,7 @@ func TestTheUserNameIsTheLastOne(t *testing.T) {
 func TestOnlyTheKeyThatProvedItselfCounts(t *testing.T) {
 	h := open(t)
 	stolen := offerOnly{h.ca.certify(dave)} // dave's certificate is public; his key is not here
-	expired := h.ca.certify(sam, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(-time.Minute).Unix()) })
+	expired := h.ca.certify(sam, ended)
 	c, err := h.dial("lobby", ssh.PublicKeys(expired, h.ca.certify(alice)))
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestOnlyTheKeyThatProvedItselfCounts(t *testing.T) {
 type offerOnly struct{ ssh.Signer }
 
 func (offerOnly) Sign(io.Reader, []byte) (*ssh.Signature, error) {
-	return nil, errors.New("not my key")
+	return nil, errStolen
 }
 
 func TestUndrainedWindowChangesDoNotStopTheConnection(t *testing.T) {
