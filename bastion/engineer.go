@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
 // This file takes an engineer from what they asked for to a session that runs.
@@ -130,7 +131,7 @@ func asCause(err error) session.Cause {
 func (v *visit) terminal(in io.Reader) session.Terminal {
 	t := session.Terminal{In: in, Out: v.ch, Err: v.ch.Stderr(), Hangup: v.conn.hangUp}
 	if v.pty {
-		t.Out = filtered(v.ch)
+		t.Out = shadow.NewFilter(v.ch)
 		t.Err = t.Out
 		t.Resize = v.sizes.changed
 	}

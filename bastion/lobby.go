@@ -1,6 +1,7 @@
 package bastion
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -30,15 +31,39 @@ func (v *visit) lobby(w wish) int {
 	ctx, cancel := context.WithCancel(v.ctx)
 	defer cancel()
 	root := v.commands()
+	root.PersistentPreRun = func(c *cobra.Command, _ []string) {
+		if v.pty && c.Name() != "shadow" && c.Name() != "replay" { // those read keys themselves
+			go v.interrupt(cancel) // returns when the channel is closed, which run does
+		}
+	}
 	root.SetArgs(texts(words))
 	root.SetOut(v.output())
 	root.SetErr(v.errors())
 	root.SetIn(v.ch)
-	if err := root.ExecuteContext(ctx); err != nil {
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = failure{statusLeft, "stopped"}
+	}
+	if err != nil {
 		v.log.Info("command failed", "command", firstWord(words), "status", statusOf(err), "cause", err.Error())
 		return v.fail(err)
 	}
 	return 0
+}
+
+// interrupt stops a command on a terminal when Ctrl-C is typed.
+func (v *visit) interrupt(stop context.CancelFunc) {
+	defer v.conn.caught()
+	buf := make([]byte, 256)
+	for {
+		n, err := v.ch.Read(buf)
+		if bytes.IndexByte(buf[:n], 0x03) >= 0 {
+			stop()
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func firstWord(words []word) string {

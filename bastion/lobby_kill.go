@@ -69,7 +69,7 @@ func (v *visit) kill(ctx context.Context, w io.Writer, id, why string) error {
 	return nil
 }
 
-// find returns a live session that this person may see. To others it does not exist.
+// find returns a live session.
 func (v *visit) find(id string) (*session.Session, error) {
 	name, err := sessionID(id)
 	if err != nil {

@@ -196,3 +196,13 @@ func TestRecordingsCommandsStandAlone(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestCtrlCStopsACommand(t *testing.T) {
+	h := withPast(t)
+	h.archive.slow = true
+	x := h.terminal(dave, "lobby", "verify --all")
+	x.sees("checking")
+	x.types("\x03")
+	x.sees("twokey: stopped\r\n")
+	x.ends(130)
+}

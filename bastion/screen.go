@@ -2,15 +2,12 @@ package bastion
 
 import (
 	"context"
-	"io"
 	"iter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/session"
 )
-
-func filtered(w io.Writer) io.Writer { return w }
 
 func (v *visit) shadow(ctx context.Context, id string) error { return errLeft }
 

@@ -5,13 +5,13 @@ import (
 	"sync"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
-// This file is where shadows sit: what the bastion keeps for each live
-// session, and a seat's wiring to the shadow's SSH connection.
+// This file keeps, for each live session, what its shadows need: the view of it
+// that begins with it, and who they are.
 
-// seating keeps, for each live session, what its shadows need. The zero value
-// is ready.
+// seating is a bench for each live session. The zero value is ready.
 type seating struct {
 	mu     sync.Mutex
 	tables map[*session.Session]*bench
@@ -19,14 +19,17 @@ type seating struct {
 
 // bench is where the shadows of one session sit.
 type bench struct {
-	sat []session.Identity // everyone who ever did
+	view *shadow.View       // nil when the mode asks for nobody
+	sat  []session.Identity // everyone who ever did
 }
 
 // open makes the bench of a session that has not begun, so that a shadow who
-// comes late sees everything from its start. The session's output waits for
-// nobody who does not sit there: done ends it when the session is over.
+// comes late sees everything from its start. done ends it when the session is over.
 func (x *seating) open(s *session.Session) (done func()) {
 	b := &bench{}
+	if len(s.Request().Mode.Shadows) > 0 {
+		b.view = shadow.Watch(s)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.tables == nil {
@@ -35,8 +38,11 @@ func (x *seating) open(s *session.Session) (done func()) {
 	x.tables[s] = b
 	return func() {
 		x.mu.Lock()
-		defer x.mu.Unlock()
 		delete(x.tables, s)
+		x.mu.Unlock()
+		if b.view != nil {
+			b.view.Close()
+		}
 	}
 }
 

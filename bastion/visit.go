@@ -47,8 +47,9 @@ type visit struct {
 	term    string
 	env     map[string]string
 
-	sizes latest
-	over  chan struct{} // closed when run has returned; nil before it started
+	sizes  latest
+	seated atomic.Pointer[presence] // of a shadow
+	over   chan struct{}            // closed when run has returned; nil before it started
 }
 
 func newVisit(c *connection, sc *ssh.ServerConn, ch ssh.Channel, who visitor) *visit {
@@ -164,6 +165,7 @@ func (v *visit) run() {
 	live, stop := context.WithCancel(v.conn.ctx)
 	defer stop()
 	go v.keepalive(live) // ends with live; nothing depends on what it still does
+	v.log.Info("came in", "user", oneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "terminal", v.pty)
 	status := v.serve()
 	v.log.Debug("left", "status", status)
 	v.ch.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))
@@ -221,16 +223,25 @@ type pinger interface {
 	SendRequest(name string, wantReply bool, payload []byte) (bool, []byte, error)
 }
 
-// engineerMisses is how many questions in a row an engineer's client may leave
-// unanswered before it counts as gone.
-const engineerMisses = 3
+// goneMisses is how many questions in a row a client may leave unanswered
+// before it counts as gone. A shadow's seat has counted it out before (seat.go)
+// and stays a little longer, as networks come back.
+const (
+	goneMisses       = 3
+	goneMissesSeated = 24
+)
 
 // keepalive ends a visit whose client does not answer any more: its network may
-// have gone without a word. A client that answers every time costs nothing.
+// have gone without a word.
 func (v *visit) keepalive(ctx context.Context) {
 	defer v.conn.caught()
 	ask(ctx, v.alive, v.server.Limits.Keepalive, func(misses int) {
-		if misses == engineerMisses {
+		most := goneMisses
+		if p := v.seated.Load(); p != nil {
+			p.missed(misses)
+			most = goneMissesSeated
+		}
+		if misses >= most {
 			v.end(disconnected("the client does not answer"))
 			v.conn.hangUp()
 		}
