@@ -14,7 +14,12 @@ const (
 
 	clientID, clientSecret = "twokey", "demo-client-secret"
 	s3Access, s3Secret     = "demo", "demo-s3-secret"
-	passwordRO, passwordRW = "demo-ro", "demo-rw"
+)
+
+// PasswordRO is the one of app_ro. In production nobody reads these two.
+const (
+	PasswordRO = "demo-ro"
+	passwordRW = "demo-rw"
 )
 
 const config = `# The demo's bastion. The grace time is short so that the story is.
@@ -59,7 +64,7 @@ func (h *House) writeConfig(etc string) error {
 		return err
 	}
 	secrets := map[string]string{
-		"oidc": clientSecret, "s3_access": s3Access, "s3_secret": s3Secret, "app_ro": passwordRO, "app_rw": passwordRW,
+		"oidc": clientSecret, "s3_access": s3Access, "s3_secret": s3Secret, "app_ro": PasswordRO, "app_rw": passwordRW,
 	}
 	for name, secret := range secrets {
 		if err := os.WriteFile(filepath.Join(etc, "secrets", name), []byte(secret+"\n"), 0o600); err != nil {

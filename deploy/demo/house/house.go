@@ -60,7 +60,7 @@ func New(root, name string) (*House, error) {
 		}
 	}
 	for _, address := range []*string{&h.ssh, &h.http, &h.s3} {
-		free, err := freeAddress()
+		free, err := FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -69,8 +69,8 @@ func New(root, name string) (*House, error) {
 	return h, nil
 }
 
-// freeAddress is a loopback port that nobody listens on, for now.
-func freeAddress() (string, error) {
+// FreeAddress is a loopback port that nobody listens on, for now.
+func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -104,26 +104,20 @@ func (h *House) Start(ctx context.Context, say func(format string, args ...any))
 }
 
 func (h *House) startStore(ctx context.Context) error {
-	p, err := h.part("s3", h.Bin("versitygw"), "--quiet", "--port", h.s3, "--access", s3Access, "--secret", s3Secret,
-		"posix", "--versioning-dir", filepath.Join(h.dir, "s3-versions"), filepath.Join(h.dir, "s3"))
-	if err != nil {
-		return err
-	}
-	return p.listens(ctx, h.s3)
+	_, err := h.Run(ctx, "s3", h.s3, h.Bin("versitygw"), "--quiet", "--port", h.s3, "--access", s3Access, "--secret", s3Secret,
+		"posix", "--versioning-dir", h.Path("s3-versions"), h.Path("s3"))
+	return err
 }
 
 func (h *House) startIdentityProvider(ctx context.Context) error {
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		return err
 	}
 	h.issuer = "http://" + address
-	p, err := h.part("idp", h.Bin("demo-idp"), "--listen", address, "--client-id", clientID, "--client-secret", clientSecret,
+	_, err = h.Run(ctx, "idp", address, h.Bin("demo-idp"), "--listen", address, "--client-id", clientID, "--client-secret", clientSecret,
 		"--redirect", "http://"+h.http+"/login/callback")
-	if err != nil {
-		return err
-	}
-	return p.listens(ctx, address)
+	return err
 }
 
 // configure makes keys and configuration as an operator would: init, edit, check.
@@ -158,6 +152,15 @@ func (h *House) StartBastion(ctx context.Context) (err error) {
 		return err
 	}
 	return h.Bastion.listens(ctx, h.ssh)
+}
+
+// Run starts another program, which ends with the house, and waits until it listens.
+func (h *House) Run(ctx context.Context, name, address, program string, args ...string) (*Part, error) {
+	p, err := h.part(name, program, args...)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.listens(ctx, address)
 }
 
 // Bin is a program of the repository.

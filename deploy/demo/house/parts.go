@@ -57,6 +57,9 @@ func startPart(name, log string, cmd *exec.Cmd) (*Part, error) {
 	return p, nil
 }
 
+// Pid is its process ID.
+func (p *Part) Pid() int { return p.cmd.Process.Pid }
+
 // End sends a signal and waits; a program that does not listen is killed.
 func (p *Part) End(s syscall.Signal) error {
 	p.cmd.Process.Signal(s)

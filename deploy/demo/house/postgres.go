@@ -30,7 +30,7 @@ type Postgres struct {
 
 // schema is what the story is about.
 const schema = `
-create role app_ro login password '` + passwordRO + `';
+create role app_ro login password '` + PasswordRO + `';
 create role app_rw login password '` + passwordRW + `';
 create table customers (id int primary key, name text not null);
 create table orders (id int primary key, customer int not null references customers, amount numeric(10,2) not null, state text not null default 'new');
@@ -114,7 +114,7 @@ func (db *Postgres) initialize(ctx context.Context) error {
 }
 
 func (db *Postgres) run(ctx context.Context, log string) error {
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -132,6 +132,12 @@ func (db *Postgres) run(ctx context.Context, log string) error {
 		return err == nil, nil
 	}, func() error { return fmt.Errorf("postgres does not start: %s", db.lastWords()) })
 }
+
+// Port is where it listens, on 127.0.0.1, for those who have a password.
+func (db *Postgres) Port() string { return db.port }
+
+// Psql is the path of Debian's psql itself, not of its wrapper.
+func (db *Postgres) Psql() string { return serverProgram("psql") }
 
 // Exec is the operator's own way in, beside the bastion: how the story checks
 // what really happened.

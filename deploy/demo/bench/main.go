@@ -1,0 +1,89 @@
+// Command bench puts twokey beside OpenSSH's sshd: the same client, the same
+// psql, the same database, the same machine, in turns. Its one idea: a number
+// alone says nothing; a ratio taken within one run does.
+//
+// What it compares is not the same work. sshd only carries bytes; twokey, while
+// it is measured, checks the gate, records, stores, and shows bob everything.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/twokey/twokey/deploy/demo/house"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	root, err := house.Repository()
+	if err != nil {
+		return err
+	}
+	h, err := house.New(root, "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Stop()) }()
+	if err := h.Start(ctx, func(string, ...any) {}); err != nil {
+		return err
+	}
+	for _, name := range []string{"alice", "bob"} {
+		if err := h.LogIn(ctx, name); err != nil {
+			return err
+		}
+	}
+	plain, err := startSSHD(ctx, h)
+	if err != nil {
+		return err
+	}
+	var table []row
+	for _, measure := range []func(context.Context, *house.House, *sshd) ([]row, error){opening, throughput, echo, memory} {
+		rows, err := measure(ctx, h, plain)
+		if err != nil {
+			return err
+		}
+		table = append(table, rows...)
+		fmt.Fprintf(os.Stderr, "measured %s\n", rows[0].what)
+	}
+	show(table)
+	return nil
+}
+
+// row is one line of the table.
+type row struct {
+	what, unit   string
+	twokey, sshd float64 // medians
+	aim          string  // of the ratio
+}
+
+func show(table []row) {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\ttwokey\tsshd\tratio\taim\t\n")
+	for _, r := range table {
+		fmt.Fprintf(w, "%s\t%.2f %s\t%.2f %s\t%.2f\t%s\t\n", r.what, r.twokey, r.unit, r.sshd, r.unit, r.twokey/r.sshd, r.aim)
+	}
+	w.Flush()
+}
+
+// median of what was measured; the list is not empty.
+func median(list []float64) float64 { return percentile(list, 50) }
+
+// percentile p of what was measured, in 0..100.
+func percentile(list []float64, p int) float64 {
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
+}
