@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ func partProbes(c *Config) []probe {
 	probes := []probe{
 		{"keys", func(context.Context) (string, error) { return probeKeys(c) }},
 		{"clock", func(ctx context.Context) (string, error) { return probeClock(ctx, c) }},
+		{"login", func(ctx context.Context) (string, error) { return probeLogin(ctx, c) }},
 		{"store", func(ctx context.Context) (string, error) { return probeStore(ctx, c.Recordings.Store) }},
 		{"http", func(context.Context) (string, error) { return probePages(c) }},
 		{"spool", func(context.Context) (string, error) { return probeSpool(c.State) }},
@@ -35,7 +37,7 @@ func partProbes(c *Config) []probe {
 			probes = append(probes, probe{t.Name + "+" + m.Name, func(ctx context.Context) (string, error) { return probeDatabase(ctx, t, m) }})
 		}
 	}
-	return probes
+	return append(probes, probe{"cage", func(context.Context) (string, error) { return probeCage(c.Cage) }})
 }
 
 // probeKeys reads each private key and compares them.
@@ -130,13 +132,8 @@ func probeClock(ctx context.Context, c *Config) (string, error) {
 // dateOf asks a server for its time, which HTTP gives in whole seconds (RFC
 // 9110 6.6.1); half a second is added to meet its middle.
 func dateOf(ctx context.Context, url string) (theirs, ours time.Time, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
-	if err != nil {
-		return theirs, ours, err
-	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	asked := time.Now()
-	resp, err := client.Do(req)
+	resp, err := ask(ctx, http.MethodHead, url)
 	if err != nil {
 		return theirs, ours, err
 	}
@@ -144,6 +141,56 @@ func dateOf(ctx context.Context, url string) (theirs, ours time.Time, err error)
 	ours = asked.Add(time.Since(asked) / 2)
 	theirs, err = http.ParseTime(resp.Header.Get("Date"))
 	return theirs.Add(time.Second / 2), ours, err
+}
+
+// probeLogin reads what the identity provider says of itself, and begins a
+// login as a browser would, which tells whether it knows us.
+func probeLogin(ctx context.Context, c *Config) (string, error) {
+	p, err := c.provider()
+	if err != nil {
+		return "", fails("", "%s", err)
+	}
+	if err := p.Reach(ctx); err != nil {
+		return "", fails("see that login.issuer is exactly what "+c.Login.Issuer+"/.well-known/openid-configuration says, and reached from here", "%s", err)
+	}
+	link, err := p.AuthURL(ctx, rand.Text(), rand.Text(), rand.Text())
+	if err != nil {
+		return "", fails("", "%s", err)
+	}
+	detail := c.Login.Issuer + " answers, client " + c.Login.ClientID
+	if why := turnedAway(ctx, link, c.HTTP.URL+callbackPath); why != "" {
+		return detail, warns("register the client "+c.Login.ClientID+" there, with the redirect address "+c.HTTP.URL+callbackPath,
+			"%s seems to refuse our logins: %s", c.Login.Issuer, why)
+	}
+	return detail, nil
+}
+
+// turnedAway begins a login and says why the provider refuses it, or "". What
+// cannot be found out this way counts as fine.
+func turnedAway(ctx context.Context, link, callback string) string {
+	resp, err := ask(ctx, http.MethodGet, link)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 && resp.StatusCode < 500 {
+		return "it answers " + resp.Status
+	}
+	to, err := resp.Location()
+	if err != nil || !strings.HasPrefix(to.String(), callback) {
+		return ""
+	}
+	return to.Query().Get("error") // RFC 6749 4.1.2.1
+}
+
+// ask makes one request and follows nothing.
+func ask(ctx context.Context, method, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return client.Do(req)
 }
 
 // probeStore lets the store take an object, refuse it twice and give it back.
@@ -277,4 +324,13 @@ func probePages(c *Config) (string, error) {
 		return c.HTTP.URL, warns("renew it", "http.tls: the certificate ends on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	return fmt.Sprintf("%s, certificate until %s", c.HTTP.URL, pair.Leaf.NotAfter.Format(time.DateOnly)), nil
+}
+
+// probeCage finds psql and what this kernel cages it with.
+func probeCage(c CageConfig) (string, error) {
+	cage, err := c.cage()
+	if err != nil {
+		return "", fails("install postgresql-client on a machine with Linux 6.12 or newer, or see cage in the configuration", "%s", err)
+	}
+	return cage.String(), nil
 }

@@ -264,6 +264,66 @@ func TestProbeDatabaseThatIsNotThere(t *testing.T) {
 	}
 }
 
+// provider is an identity provider as far as the doctor goes: it says what it
+// is, and answers a browser that begins a login.
+func provider(t *testing.T, login http.HandlerFunc) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(map[string]any{
+			"issuer": server.URL, "authorization_endpoint": server.URL + "/auth", "token_endpoint": server.URL + "/token",
+			"jwks_uri": server.URL + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"},
+		})
+	})
+	mux.HandleFunc("GET /auth", login)
+	return server.URL
+}
+
+func TestProbeLogin(t *testing.T) {
+	answer := func(status int, location string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.WriteHeader(status)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		issuer string
+		secret Secret
+		want   string // of the trouble; "" for none
+		fail   bool
+	}{
+		{"a page to sign in", provider(t, answer(200, "")), Secret{}, "", false},
+		{"another page to sign in", provider(t, answer(302, "/login?id=1")), Secret{}, "", false},
+		{"a client it does not know", provider(t, answer(400, "")), Secret{}, "seems to refuse our logins: it answers 400 Bad Request", false},
+		{"a scope it does not know", provider(t, answer(302, "http://127.0.0.1:8022/login/callback?error=invalid_scope")), Secret{}, "refuse our logins: invalid_scope", false},
+		{"nobody there", "http://127.0.0.1:1", Secret{}, "the identity provider http://127.0.0.1:1 cannot be reached", true},
+		{"another name", provider(t, answer(200, "")) + "/", Secret{}, "cannot be reached", true},
+		{"no secret", "http://127.0.0.1:1", Secret{Env: "TWOKEY_TEST_NOT"}, "login.client_secret: the environment variable TWOKEY_TEST_NOT is not set", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := &Config{HTTP: HTTPConfig{URL: "http://127.0.0.1:8022"}, Login: LoginConfig{
+				Issuer: c.issuer, ClientID: "twokey", ClientSecret: c.secret, Scopes: []string{"openid"},
+			}}
+			_, err := probeLogin(t.Context(), config)
+			if failed(err) != c.fail || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestProbeCage(t *testing.T) {
+	if detail, err := probeCage(CageConfig{}); err != nil || !strings.Contains(detail, "landlock") {
+		t.Errorf("got %s, %v", detail, err)
+	}
+	if _, err := probeCage(CageConfig{Psql: "/etc/passwd"}); !failed(err) {
+		t.Errorf("/etc/passwd is a fine psql: %v", err)
+	}
+}
+
 // failed reports whether more than warnings were found; a test runs on any filesystem.
 func failed(err error) bool {
 	for _, f := range (probe{}).findings("x", err) {

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/twokey/twokey/certs/oidc"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
+	"github.com/twokey/twokey/session/psql"
 )
 
 // This file says what a configuration is once it is read: plain values, all
@@ -70,6 +72,26 @@ type LoginConfig struct {
 	ClientSecret Secret // not Given for a public client
 	Scopes       []string
 	Claims       ClaimsConfig
+}
+
+// callbackPath is where the identity provider sends the browser back to; the
+// bastion's pages are there.
+const callbackPath = "/login/callback"
+
+// provider reads the client's secret and returns the identity provider. It
+// reaches out to nothing.
+func (c *Config) provider() (*oidc.Provider, error) {
+	var secret string
+	if c.Login.ClientSecret.Given() {
+		var err error
+		if secret, err = c.Login.ClientSecret.Value(); err != nil {
+			return nil, fmt.Errorf("login.client_secret: %w", err)
+		}
+	}
+	return oidc.New(oidc.Config{
+		Issuer: c.Login.Issuer, ClientID: c.Login.ClientID, ClientSecret: secret,
+		RedirectURL: c.HTTP.URL + callbackPath, Scopes: c.Login.Scopes, Claims: oidc.Claims(c.Login.Claims),
+	}), nil
 }
 
 // ClaimsConfig names the claims of the ID token that say who a person is.
@@ -171,6 +193,11 @@ func (t TargetConfig) database(m ModeConfig) (*pgwire.Database, error) {
 type CageConfig struct {
 	Off  bool   // psql runs without a cage; said so in the configuration
 	Psql string // path of the real psql; empty: look for it
+}
+
+// cage finds psql and what this kernel has to cage it with.
+func (c CageConfig) cage() (*psql.Cage, error) {
+	return psql.NewCage(psql.CageOptions{Psql: c.Psql, Off: c.Off})
 }
 
 // Mistakes are all the mistakes found in a configuration, in the order of the file.
