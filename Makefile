@@ -55,7 +55,7 @@ demo: deps build bin/demo ## the whole story on real parts, with real ssh client
 test: deps build ## everything, on real parts
 	$(GO) test -race $$($(GO) list ./... | grep -vE '$(PLAIN)')
 	$(GO) test $$($(GO) list ./... | grep -E '$(PLAIN)')
-	cd $(DEMO) && $(GO) test ./...
+	cd $(DEMO) && $(GO) test -race ./...
 
 lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
 	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { echo "gofmt -w wants to change:" $$bad; exit 1; }

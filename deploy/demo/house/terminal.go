@@ -59,7 +59,7 @@ func OpenTerminal(name, home, sshConfig string, s Size) (*Terminal, error) {
 		return nil, err
 	}
 	t := &Terminal{Title: name, master: master, shell: shell, gone: make(chan struct{}), screen: vt.NewEmulator(s.Cols, s.Rows)}
-	go io.Copy(io.Discard, t.screen) // the emulator's answers to questions; ends with close
+	go io.Copy(io.Discard, t.screen) // the emulator's answers to questions; ends with Close
 	go t.watch()
 	return t, nil
 }
@@ -88,7 +88,9 @@ func (t *Terminal) Close() {
 	t.master.Close()
 	t.shell.Process.Kill()
 	<-t.gone
-	t.screen.Close()
+	if answers, ok := t.screen.InputPipe().(io.Closer); ok { // its own Close races with its Read
+		answers.Close()
+	}
 }
 
 func (t *Terminal) Resize(s Size) error {
