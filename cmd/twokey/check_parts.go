@@ -37,7 +37,7 @@ func partProbes(c *Config) []probe {
 			probes = append(probes, probe{t.Name + "+" + m.Name, func(ctx context.Context) (string, error) { return probeDatabase(ctx, t, m) }})
 		}
 	}
-	return append(probes, probe{"cage", func(context.Context) (string, error) { return probeCage(c.Cage) }})
+	return append(probes, probe{"cage", func(ctx context.Context) (string, error) { return probeCage(ctx, c.Cage) }})
 }
 
 // probeKeys reads each private key and compares them.
@@ -326,11 +326,18 @@ func probePages(c *Config) (string, error) {
 	return fmt.Sprintf("%s, certificate until %s", c.HTTP.URL, pair.Leaf.NotAfter.Format(time.DateOnly)), nil
 }
 
-// probeCage finds psql and what this kernel cages it with.
-func probeCage(c CageConfig) (string, error) {
+// probeCage finds psql and lets one try to break out of what this kernel cages
+// it with.
+func probeCage(ctx context.Context, c CageConfig) (string, error) {
 	cage, err := c.cage()
 	if err != nil {
-		return "", fails("install postgresql-client on a machine with Linux 6.12 or newer, or see cage in the configuration", "%s", err)
+		return "", fails("install postgresql-client on a machine whose Linux has Landlock, or see cage in the configuration", "%s", err)
 	}
-	return cage.String(), nil
+	if c.Off {
+		return "", warns("leave cage: off out on a machine whose Linux has Landlock", "off: psql can run programs and read files as this service")
+	}
+	if err := cage.Probe(ctx); err != nil {
+		return "", fails("run twokey on a newer Linux, and report this; serve refuses to start", "%s", err)
+	}
+	return "a psql tried to break out and did not: " + cage.String(), nil
 }

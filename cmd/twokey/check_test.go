@@ -315,11 +315,13 @@ func TestProbeLogin(t *testing.T) {
 	}
 }
 
+// TestProbeCage leaves the canary to package psql and to the dramas: it runs
+// this very program again, which here is a test.
 func TestProbeCage(t *testing.T) {
-	if detail, err := probeCage(CageConfig{}); err != nil || !strings.Contains(detail, "landlock") {
-		t.Errorf("got %s, %v", detail, err)
+	if _, err := probeCage(t.Context(), CageConfig{Off: true}); err == nil || failed(err) {
+		t.Errorf("no cage: %v", err)
 	}
-	if _, err := probeCage(CageConfig{Psql: "/etc/passwd"}); !failed(err) {
+	if _, err := probeCage(t.Context(), CageConfig{Psql: "/etc/passwd"}); !failed(err) {
 		t.Errorf("/etc/passwd is a fine psql: %v", err)
 	}
 }
