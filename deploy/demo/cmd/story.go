@@ -124,7 +124,6 @@ func (p *play) refusals() {
 
 func (p *play) opening() {
 	p.bob.run("ssh bastion", 0)
-	p.bob.reads("")
 	p.show("bob looks who is waiting. The line says what to type.", p.alice, p.bob)
 	p.bobSits()
 	p.alice.reads(`orders=> `)
@@ -138,8 +137,16 @@ func (p *play) opening() {
 
 // bobSits seats bob and waits until the seat is on his screen.
 func (p *play) bobSits() {
-	p.bob.types("ssh bastion shadow " + p.code)
-	p.bob.sees(`gate`)
+	p.bob.types("ssh -t bastion shadow " + p.code)
+	p.bob.sees(`gate open`)
+}
+
+// bobLeaves gets bob up, who is asked whether he means it.
+func (p *play) bobLeaves() {
+	p.bob.presses("\x18") // Ctrl-X
+	p.bob.sees(`(?i)leave\?`)
+	p.bob.presses("y")
+	p.bob.sees(`(?m)^bob\$ *$`)
 }
 
 func (p *play) work() {
@@ -220,8 +227,7 @@ func (p *play) live() string {
 
 func (p *play) leaving() {
 	p.alice.presses("\f")
-	p.bob.presses("\x18") // Ctrl-X
-	p.bob.reads(`(?m)^bob\$ `)
+	p.bobLeaves()
 	p.alice.reads(`(?i)gate is shut`)
 	p.alice.types("drop table orders;")
 	p.alice.reads(`goes nowhere`)
@@ -231,8 +237,7 @@ func (p *play) leaving() {
 	p.alice.types("begin; update orders set state = 'held' where id = 1;")
 	p.alice.reads(`UPDATE 1`)
 	p.show("He comes back within the grace time, and it goes on. alice begins a transaction …", p.alice, p.bob)
-	p.bob.presses("\x18")
-	p.bob.reads(`(?m)^bob\$ `)
+	p.bobLeaves()
 	p.alice.reads(`shadow-gone|no shadow came back`)
 	p.alice.reads(`(?m)^alice\$ `)
 	p.show("… he leaves again, and stays away. The session ends.", p.alice, p.bob)
@@ -262,7 +267,7 @@ func (p *play) killing() {
 	p.show("bob presses Ctrl-K. The gate shuts before he has typed why; then statement, connection and psql are gone.", p.alice, p.bob)
 	p.database("the backend is gone", "select count(*) from pg_stat_activity where usename = 'app_rw'", "0")
 	p.database("nothing was committed", "select count(*) from orders where state not in ('new','paid')", "0")
-	p.bob.presses("\r")
+	p.bob.sees(`(?m)^bob\$ *$`)
 }
 
 func (p *play) scripts() {
