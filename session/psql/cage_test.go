@@ -317,3 +317,23 @@ func TestCheckArgs(t *testing.T) {
 		}
 	}
 }
+
+func TestCanary(t *testing.T) {
+	c, err := psql.NewCage(psql.CageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := c.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Log(time.Since(start))
+	open, err := psql.NewCage(psql.CageOptions{Off: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open.ProbeAnyway(t.Context()); err == nil || !strings.Contains(err.Error(), "program") ||
+		!strings.Contains(err.Error(), "socket") || !strings.Contains(err.Error(), "passwd") || !strings.Contains(err.Error(), "file") {
+		t.Errorf("without a cage the canary finds: %v", err)
+	}
+}
