@@ -157,7 +157,7 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 	defer context.AfterFunc(ctx, s.Kill)()
 	script := fmt.Sprintf(strings.Join([]string{
 		`\echo ALIVE`, `\! echo R""AN`, `\! id > %[1]s/shell`, `\o |tee %[1]s/pipe`, `\qecho x`, `\o`, `\o %[1]s/file`, `\qecho x`, `\o`,
-		`\i %[1]s/secret`, "\\set x `echo R\"\"AN`", `\echo :x`, `\i /etc/passwd`, ";", last, "",
+		`\i %[1]s/secret`, "\\set zz `echo R\"\"AN`", `\echo :zz`, `\i /etc/passwd`, ";", last, "",
 	}, "\n"), w.dir)
 	if n, err := s.Write([]byte(script)); err != nil || n < len(script) {
 		return "", errors.New("psql takes no input in the cage")
