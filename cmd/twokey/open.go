@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/pgwire"
+	"github.com/twokey/twokey/session/psql"
+)
+
+// This file opens what is behind the gate: the gateway to the database, and
+// psql in its cage with nothing but the gateway's socket.
+
+// opener opens the parts of sessions.
+type opener struct {
+	cage      *psql.Cage
+	databases map[[2]string]*pgwire.Database // by target and mode
+	log       *slog.Logger
+	tidying   sync.WaitGroup
+}
+
+func newOpener(c *Config, cage *psql.Cage, log *slog.Logger) (*opener, error) {
+	o := &opener{cage: cage, databases: map[[2]string]*pgwire.Database{}, log: log}
+	for _, t := range c.Targets {
+		for _, m := range t.Modes {
+			db, err := t.database(m)
+			if err != nil {
+				return nil, fmt.Errorf("target %s, mode %s: %w", t.Name, m.Name, err)
+			}
+			o.databases[[2]string{t.Name, m.Name}] = db
+		}
+	}
+	return o, nil
+}
+
+// session makes a session that cleans up behind itself when it has ended.
+func (o *opener) session(want session.Request, tape session.Tape) *session.Session {
+	p := &parts{opener: o}
+	s := session.New(want, tape, p, o.log)
+	o.tidying.Go(func() {
+		<-s.Done()
+		p.close()
+	})
+	return s
+}
+
+// wait returns when everything that sessions had open is closed.
+func (o *opener) wait() { o.tidying.Wait() }
+
+// parts are what one session has open. It is the session's Opener.
+type parts struct {
+	*opener
+	mu      sync.Mutex
+	dir     string
+	gateway *pgwire.Gateway
+	shell   *psql.Shell
+	release func()
+}
+
+// Open is session.Opener's.
+func (p *parts) Open(ctx context.Context, door session.Door, want session.Request) (session.Gateway, session.Shell, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	db := p.databases[[2]string{want.Target.Name, want.Mode.Name}]
+	if db == nil {
+		return nil, nil, session.Cause{Code: session.NoDatabase, Text: "this target has no database"}
+	}
+	var err error
+	if p.dir, err = os.MkdirTemp("", "twokey-"); err != nil {
+		return nil, nil, err
+	}
+	uid, release, err := p.cage.Reserve()
+	if err != nil {
+		return nil, nil, err
+	}
+	p.release = release
+	var pid atomic.Int64
+	p.gateway, err = db.Listen(pgwire.Options{
+		Dir: p.dir, Door: door, PeerPID: func() int { return int(pid.Load()) }, PeerUID: uid, Log: p.log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.gateway.Ready(ctx); err != nil {
+		return nil, nil, err
+	}
+	p.shell, err = p.cage.Start(psql.Options{
+		Socket: p.dir, Database: db.Name(), User: db.User(), Args: want.Args, Size: want.Size,
+		Term: want.Term, Env: want.Env, UID: uid,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	pid.Store(int64(p.shell.PID()))
+	return p.gateway, p.shell, nil
+}
+
+// close closes whatever Open got to. The session has killed what was alive.
+func (p *parts) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shell != nil {
+		p.shell.Kill()
+	}
+	if p.gateway != nil {
+		if err := p.gateway.Close(); err != nil {
+			p.log.Error("gateway not closed", "error", err)
+		}
+	}
+	if p.release != nil {
+		p.release()
+	}
+	if p.dir != "" {
+		os.RemoveAll(p.dir)
+	}
+}
+
+// version is what was built: the module's version, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v
+}

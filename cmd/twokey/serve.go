@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/certs"
+	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/psql"
+)
+
+// This file is the daemon: it wires the parts, runs them, and closes them in
+// the order in which they need each other.
+
+// How long a stopping bastion waits: for sessions to end by themselves, and
+// then for what is recorded to reach the store. What does not reach it waits
+// in the spool for the next start.
+const (
+	drainTime  = 10 * time.Second
+	uploadTime = 20 * time.Second
+)
+
+func serveCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "run the bastion",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+			for _, w := range c.Warnings {
+				log.Warn("configuration", "warning", w)
+			}
+			return serve(cmd.Context(), c, log)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "twokey.yaml", "the configuration `file`")
+	return cmd
+}
+
+// serve runs a bastion until ctx ends, and then winds it up.
+func serve(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+	d := &daemon{config: c, log: log}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx)
+}
+
+// daemon is a bastion with all its parts.
+type daemon struct {
+	config   *Config
+	log      *slog.Logger
+	cage     *psql.Cage
+	recorder *recorder.Recorder
+	sessions session.Registry
+	opener   *opener
+	server   *bastion.Server
+	pages    *http.Server
+	door     net.Listener // SSH
+	web      net.Listener
+}
+
+// open makes the parts, those first that others need.
+func (d *daemon) open(ctx context.Context) (err error) {
+	c := d.config
+	if d.cage, err = openCage(ctx, c.Cage, d.log); err != nil {
+		return err
+	}
+	archive, err := d.openRecordings(ctx)
+	if err != nil {
+		return err
+	}
+	authority, hostKeys, err := openCertificates(c)
+	if err != nil {
+		return err
+	}
+	provider, err := c.provider()
+	if err != nil {
+		return err
+	}
+	if d.opener, err = newOpener(c, d.cage, d.log); err != nil {
+		return err
+	}
+	if d.door, err = net.Listen("tcp", c.SSH.Listen); err != nil {
+		return fmt.Errorf("ssh: %w", err)
+	}
+	if d.web, err = net.Listen("tcp", c.HTTP.Listen); err != nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	logins := bastion.NewLogins(c.HTTP.URL, provider, map[string]string{
+		"/known_hosts": authority.KnownHosts(knownAs(c)), "/user_ca.pub": authority.UserCA(),
+	}, d.log)
+	d.pages = bastion.NewHTTPServer(logins.Handler())
+	d.server, err = bastion.New(bastion.Options{
+		HostSigners: hostKeys, Authority: authority, Logins: logins,
+		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
+		Sessions: &d.sessions, Archive: archive, Open: d.openSession,
+		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, Log: d.log,
+		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
+	})
+	return err
+}
+
+// openCage finds psql and lets the canary try its cage.
+func openCage(ctx context.Context, c CageConfig, log *slog.Logger) (*psql.Cage, error) {
+	cage, err := psql.NewCage(psql.CageOptions{Psql: c.Psql, Off: c.Off})
+	if err != nil {
+		return nil, err
+	}
+	if c.Off {
+		log.Warn("psql runs WITHOUT A CAGE: whoever gets a session can run programs on this machine")
+	}
+	return cage, cage.Probe(ctx)
+}
+
+// openRecordings opens the store and the spool, and seals what a bastion
+// that died has left.
+func (d *daemon) openRecordings(ctx context.Context) (bastion.Archive, error) {
+	c := d.config.Recordings
+	s, err := c.Store.open()
+	if err != nil {
+		return nil, fmt.Errorf("recordings: %w", err)
+	}
+	signer, err := c.SigningKey.signer("recordings.signing_key")
+	if err != nil {
+		return nil, err
+	}
+	d.recorder, err = recorder.New(recorder.Options{
+		Dir: d.config.State, Store: s, Signer: signer, Version: version(), Log: d.log,
+		SegmentEvery: c.SegmentEvery, SegmentBytes: c.SegmentBytes, MaxLagTime: c.MaxLagTime, MaxLagBytes: c.MaxLagBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.recorder.Recover(ctx); err != nil {
+		d.log.Error("recordings that could not be repaired stay in the spool", "error", err)
+	}
+	return recorder.OpenArchive(s, []ssh.PublicKey{signer.PublicKey()}, d.recorder), nil
+}
+
+// openCertificates loads the authorities and certifies the host's key.
+func openCertificates(c *Config) (*certs.Authority, []ssh.Signer, error) {
+	userCA, err1 := c.Certificates.UserCA.signer("certificates.user_ca")
+	hostCA, err2 := c.Certificates.HostCA.signer("certificates.host_ca")
+	host, err3 := c.SSH.HostKey.signer("ssh.host_key")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, nil, err
+	}
+	authority, err := certs.NewAuthority(certs.Options{
+		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := authority.HostCertificate(host.PublicKey(), []string{hostOf(c)})
+	if err != nil {
+		return nil, nil, err
+	}
+	certified, err := ssh.NewCertSigner(cert, host)
+	return authority, []ssh.Signer{certified, host}, err
+}
+
+// signer reads a private key in OpenSSH's format.
+func (s Secret) signer(name string) (ssh.Signer, error) {
+	text, err := s.Value()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	key, err := ssh.ParsePrivateKey([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return key, nil
+}
+
+// hostOf is the name that people reach this bastion by.
+func hostOf(c *Config) string {
+	if host, _, err := net.SplitHostPort(c.SSH.Name); err == nil {
+		return host
+	}
+	return c.SSH.Name
+}
+
+// knownAs are the bastion's names in known_hosts (sshd(8)): with the port in
+// brackets when it is not 22.
+func knownAs(c *Config) []string {
+	host, port, err := net.SplitHostPort(c.SSH.Name)
+	if err != nil || port == "22" {
+		return []string{hostOf(c)}
+	}
+	return []string{"[" + host + "]:" + port, host}
+}
+
+// openSession makes a session: its tape first.
+func (d *daemon) openSession(ctx context.Context, want session.Request) (*session.Session, error) {
+	want.Cage = d.cage.String()
+	tape, err := d.recorder.Begin(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return d.opener.session(want, tape), nil
+}
+
+// run serves until ctx ends or a listener fails.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
+	go func() { end(d.servePages()) }()
+	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	d.log.Info("stopping")
+	return nil
+}
+
+func (d *daemon) serveSSH() error { return fmt.Errorf("ssh: %w", d.server.Serve(d.door)) }
+
+func (d *daemon) servePages() error {
+	if t := d.config.HTTP.TLS; t != (TLSConfig{}) {
+		return fmt.Errorf("http: %w", d.pages.ServeTLS(d.web, t.Cert, t.Key))
+	}
+	return fmt.Errorf("http: %w", d.pages.Serve(d.web))
+}
+
+// close winds up whatever open got to: no new visitors, sessions to their end,
+// recordings to the store.
+func (d *daemon) close() (err error) {
+	if d.pages != nil {
+		err = d.pages.Close()
+	}
+	if d.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		err = errors.Join(err, d.server.Shutdown(ctx))
+	}
+	for _, l := range []net.Listener{d.door, d.web} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if d.opener != nil {
+		d.opener.wait()
+	}
+	if d.recorder != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), uploadTime)
+		defer cancel()
+		err = errors.Join(err, d.recorder.Close(ctx))
+	}
+	return err
+}
