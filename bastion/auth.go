@@ -138,9 +138,13 @@ func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 func (c *connection) refuseCertificate(err error) error {
 	text := "your certificate was not accepted: " + oneLine(err.Error(), 300)
 	c.mu.Lock()
+	said := c.refused == text
 	c.refused = text
 	c.mu.Unlock()
 	c.server.Log.Info("certificate refused", "from", c.from, "error", err)
+	if said {
+		return err
+	}
 	return &ssh.BannerError{Err: err, Message: "twokey: " + text + "\r\n"}
 }
 

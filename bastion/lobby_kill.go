@@ -19,7 +19,7 @@ func (v *visit) shadowCommand() *cobra.Command {
 		Use:   "shadow ID",
 		Short: "sit down as shadow (without a terminal: a plain stream, commands as lines on standard input)",
 		Args:  oneID,
-		RunE:  func(c *cobra.Command, args []string) error { return v.shadow(c.Context(), args[0]) },
+		RunE:  func(_ *cobra.Command, args []string) error { return v.shadow(args[0]) },
 	}
 }
 

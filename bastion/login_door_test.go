@@ -117,7 +117,7 @@ func TestARefusedCertificateSaysWhyAndLeadsToTheLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	const why = "twokey: your certificate was not accepted: the certificate ended at "
+	const why = "twokey: your certificate was not accepted: it ended at "
 	if len(a.asked) != 1 || !strings.HasPrefix(a.asked[0], why) || !strings.Contains(a.asked[0], "\nSign in at ") {
 		t.Errorf("asked %q", a.asked)
 	}

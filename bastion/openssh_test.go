@@ -145,7 +145,7 @@ func TestOpenSSHWithACertificateThatEnded(t *testing.T) {
 	}
 	o.write("key-cert.pub", 0o600, string(ssh.MarshalAuthorizedKey(h.ca.certificate(alice, key, ended))))
 	out, errs, status := o.ssh("lobby", "HOST", "login")
-	if asked := o.asked(); status != 0 || !strings.Contains(asked, "your certificate was not accepted: the certificate ended at ") || !strings.Contains(asked, "\nSign in at ") {
+	if asked := o.asked(); status != 0 || !strings.Contains(asked, "your certificate was not accepted: it ended at ") || !strings.Contains(asked, "\nSign in at ") {
 		t.Errorf("status %d, asked %q, %q, %q", status, asked, out, errs)
 	}
 	o.write("code", 0o600, "000000")
@@ -155,7 +155,7 @@ func TestOpenSSHWithACertificateThatEnded(t *testing.T) {
 	}
 	o.level = "INFO"
 	_, errs, _ = o.ssh("lobby", "-o", "BatchMode=yes", "HOST", "login")
-	if !strings.Contains(errs, "twokey: your certificate was not accepted: the certificate ended at ") {
+	if !strings.Contains(errs, "twokey: your certificate was not accepted: it ended at ") {
 		t.Errorf("without anybody to ask: %q", errs)
 	}
 }

@@ -2,15 +2,67 @@ package bastion
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
-func (v *visit) shadow(ctx context.Context, id string) error { return errLeft }
+// This file puts package shadow's screens onto a visitor's channel: the seat
+// at a live session, and the player.
 
-func (v *visit) play(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error {
-	return errLeft
+// shadow seats the visitor at a live session until they leave or it ends.
+func (v *visit) shadow(id string) error {
+	s, err := v.find(id)
+	if err != nil {
+		return err
+	}
+	b, ok := v.server.seats.at(s)
+	if !ok {
+		return failure{statusFailed, "that session has just ended"}
+	}
+	size := v.sizes.size()
+	seat, err := s.Sit(v.who, size)
+	if err != nil {
+		return refusal("%s", err)
+	}
+	v.server.seats.sits(b, v.who)
+	v.log.Info("sat down as shadow", "session", s.Request().ID, "terminal", v.pty)
+	why, err := v.watch(seat, b.view, size)
+	seat.Leave(why)
+	v.log.Info("shadow left", "session", s.Request().ID, "why", why)
+	return err
+}
+
+// watch is the time in the seat. It returns what is said about its end.
+func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) (why string, err error) {
+	if view == nil {
+		return "there is nothing to watch with", errors.New("this session is not watched")
+	}
+	p := &presence{seat: seat, limit: v.server.Limits.Keepalive}
+	v.seated.Store(p)
+	defer v.seated.Store(nil)
+	out := p.watched(v.ch)
+	if v.pty {
+		t := shadow.SeatTerminal{In: v.ch, Out: out, Size: size, Resize: v.sizes.changed}
+		err = shadow.Sit(v.ctx, seat, view, t)
+	} else {
+		err = shadow.Stream(v.ctx, seat, view, v.ch, out)
+	}
+	switch {
+	case err == nil, errors.Is(err, shadow.ErrLeft):
+		return "", nil
+	case v.ctx.Err() != nil:
+		return "The connection went away.", err
+	}
+	return oneLine(err.Error(), 200), err
+}
+
+// play shows a recording.
+func (v *visit) play(ctx context.Context, _ *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error {
+	t := shadow.PlayTerminal{In: v.ch, Out: v.output(), Size: v.sizes.size()}
+	return shadow.Play(ctx, events, t, shadow.PlayOptions{Speed: pace.Speed, At: pace.At, MaxIdle: pace.MaxIdle})
 }

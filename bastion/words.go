@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -83,11 +82,22 @@ func oneLine(text string, most int) string {
 	return text
 }
 
-// crlf ends lines as a raw terminal needs it.
-type crlf struct{ w io.Writer }
+// crlf ends lines as a raw terminal needs it, and leaves those alone that do.
+type crlf struct {
+	w    io.Writer
+	last byte
+}
 
 func (c *crlf) Write(p []byte) (int, error) {
-	if _, err := c.w.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
+	out := make([]byte, 0, len(p)+16)
+	for _, b := range p {
+		if b == '\n' && c.last != '\r' {
+			out = append(out, '\r')
+		}
+		out = append(out, b)
+		c.last = b
+	}
+	if _, err := c.w.Write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
