@@ -5,22 +5,18 @@
 // audience, nonce, issue time, and the shape of what is claimed. A person is
 // the pair (issuer, subject); names and groups are what the provider says today.
 //
-// It knows nothing of SSH and keeps no state but the provider's keys.
+// It knows nothing of SSH or browsers and keeps nothing but the provider's keys.
 package oidc
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -28,22 +24,13 @@ import (
 	"github.com/twokey/twokey/session"
 )
 
-// Bounds of what a provider may say and how long it may take.
-const (
-	timeout      = 10 * time.Second
-	maxBody      = 1 << 20
-	maxGroups    = 500
-	maxGroup     = 256 // bytes
-	maxClaim     = 256 // bytes
-	maxTokenAge  = 5 * time.Minute
-	clockSkew    = time.Minute
-	retryAfter   = 5 * time.Second // between two tries to reach a provider that is down
-	maxSubject   = 255             // bytes (OpenID Connect Core 2)
-	claimIsEmail = "email"
-)
+// This file speaks to the provider: where it is, and the code flow
+// (OpenID Connect Core 3.1).
 
-// algorithms that an ID token may be signed with: asymmetric ones only.
-var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA}
+const (
+	timeout    = 10 * time.Second // of one answer
+	retryAfter = 5 * time.Second  // before a provider that was down is asked again
+)
 
 // Claims name the claims of the ID token that say who somebody is.
 type Claims struct {
@@ -67,55 +54,126 @@ type Config struct {
 type Provider struct {
 	c      Config
 	client *http.Client
+	known  atomic.Pointer[known]
 
-	mu    sync.Mutex
-	known *known
-	tried time.Time
-	err   error
+	turn  chan struct{} // holds a token while somebody asks for the configuration; guards what follows
+	tried time.Time     // when the last try ended
+	err   error         // why it failed
 }
 
 // known is what discovery told.
 type known struct {
 	oauth    oauth2.Config
 	verifier *oidc.IDTokenVerifier
+	names    bool // its answers name the issuer (RFC 9207)
 }
 
 // New returns a provider; it is reached at the first use, and again after a
 // failure, so that one that is down at start does no lasting harm.
 func New(c Config) *Provider {
-	return &Provider{c: c, client: &http.Client{Timeout: timeout, Transport: bounded{http.DefaultTransport}}}
+	return &Provider{c: c, client: newClient(), turn: make(chan struct{}, 1)}
 }
 
-// Reach asks the provider for its configuration, if that is not known yet.
+// Refusal is why a login did not work.
+type Refusal struct {
+	Text string // a sentence for the person, with what to do where that helps; without a stop
+	Err  error  // what the log should hold besides; may be nil
+}
+
+func (r *Refusal) Error() string {
+	if r.Err == nil {
+		return r.Text
+	}
+	return r.Text + ": " + r.Err.Error()
+}
+
+// Sentence is what the person reads.
+func (r *Refusal) Sentence() string { return r.Text }
+func (r *Refusal) Unwrap() error    { return r.Err }
+
+func refuse(format string, args ...any) error { return &Refusal{Text: fmt.Sprintf(format, args...)} }
+
+// Reach asks the provider for its configuration, if that is not known yet. For
+// five seconds after a failure it returns that failure again.
 func (p *Provider) Reach(ctx context.Context) error {
 	_, err := p.reach(ctx)
 	return err
 }
 
 func (p *Provider) reach(ctx context.Context) (*known, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.known != nil {
-		return p.known, nil
+	if k := p.known.Load(); k != nil {
+		return k, nil
+	}
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, away(ctx.Err())
+	}
+	if k := p.known.Load(); k != nil {
+		return k, nil
 	}
 	if p.err != nil && time.Since(p.tried) < retryAfter {
 		return nil, p.err
 	}
-	p.tried = time.Now()
-	// The key set outlives this request, so it must not end with its context.
-	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.c.Issuer)
+	// Others wait for the answer too, so it must not end with this caller.
+	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	k, err := p.discover(ask)
+	p.tried, p.err = time.Now(), err
 	if err != nil {
-		p.err = fmt.Errorf("the identity provider %s cannot be reached: %w", p.c.Issuer, err)
-		return nil, p.err
+		return nil, err
 	}
-	p.known = &known{
+	p.known.Store(k)
+	return k, nil
+}
+
+// away is for a provider that does not answer as one does.
+func away(err error) error {
+	return &Refusal{Text: "the identity provider does not answer; try again in a minute", Err: err}
+}
+
+// discovered is what we read of the provider's configuration ourselves
+// (OpenID Connect Discovery 3).
+type discovered struct {
+	Auth    string   `json:"authorization_endpoint"`
+	Token   string   `json:"token_endpoint"`
+	Keys    string   `json:"jwks_uri"`
+	Methods []string `json:"token_endpoint_auth_methods_supported"`
+	Names   bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+func (p *Provider) discover(ctx context.Context) (*known, error) {
+	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.c.Issuer)
+	if err != nil {
+		return nil, away(fmt.Errorf("asking %s for its configuration: %w", p.c.Issuer, err))
+	}
+	var d discovered
+	if err := found.Claims(&d); err != nil {
+		return nil, away(fmt.Errorf("the configuration of %s: %w", p.c.Issuer, err))
+	}
+	for _, endpoint := range []string{d.Auth, d.Token, d.Keys} {
+		if endpoint == "" || strings.HasPrefix(p.c.Issuer, "https://") && !strings.HasPrefix(endpoint, "https://") {
+			return nil, away(fmt.Errorf("the configuration of %s leads to %q, which is not https", p.c.Issuer, endpoint))
+		}
+	}
+	return &known{
 		oauth: oauth2.Config{
-			ClientID: p.c.ClientID, ClientSecret: p.c.ClientSecret, Endpoint: found.Endpoint(),
-			RedirectURL: p.c.RedirectURL, Scopes: p.c.Scopes,
+			ClientID: p.c.ClientID, ClientSecret: p.c.ClientSecret, RedirectURL: p.c.RedirectURL, Scopes: p.c.Scopes,
+			Endpoint: oauth2.Endpoint{AuthURL: d.Auth, TokenURL: d.Token, AuthStyle: p.style(d.Methods)},
 		},
 		verifier: found.Verifier(&oidc.Config{ClientID: p.c.ClientID, SupportedSigningAlgs: algorithms}),
+		names:    d.Names,
+	}, nil
+}
+
+// style is how we prove who we are. It is never tried out: x/oauth2 would send
+// the code a second time, which providers take for theft.
+func (p *Provider) style(methods []string) oauth2.AuthStyle {
+	if p.c.ClientSecret != "" && (len(methods) == 0 || slices.Contains(methods, "client_secret_basic")) {
+		return oauth2.AuthStyleInHeader
 	}
-	return p.known, nil
+	return oauth2.AuthStyleInParams
 }
 
 // AuthURL is where the browser goes to sign in. The verifier is PKCE's (RFC 7636, S256).
@@ -129,175 +187,49 @@ func (p *Provider) AuthURL(ctx context.Context, state, nonce, verifier string) (
 
 // Exchange turns the code that the browser brought back into an identity.
 // issuer is the iss parameter of the answer (RFC 9207), empty when there was none.
+// The error is a Refusal.
 func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce, issuer string) (session.Identity, error) {
 	var none session.Identity
-	if issuer != "" && issuer != p.c.Issuer {
-		return none, fmt.Errorf("the answer comes from another identity provider")
-	}
 	k, err := p.reach(ctx)
 	if err != nil {
 		return none, err
+	}
+	if issuer != "" && issuer != p.c.Issuer || issuer == "" && k.names {
+		return none, &Refusal{Text: "the answer comes from another identity provider", Err: fmt.Errorf("iss is %.100q", issuer)}
+	}
+	if code == "" || nonce == "" || verifier == "" {
+		return none, refuse("the identity provider sent no code")
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), timeout)
 	defer cancel()
 	token, err := k.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
-		return none, fmt.Errorf("the identity provider did not accept the code: %w", err)
+		return none, notAccepted(err)
 	}
 	raw, ok := token.Extra("id_token").(string)
-	if !ok {
-		return none, errors.New("the identity provider sent no ID token")
+	if !ok || raw == "" {
+		return none, refuse("the identity provider sent no ID token; is the scope openid asked for?")
 	}
 	id, err := k.verifier.Verify(ctx, raw)
 	if err != nil {
-		return none, fmt.Errorf("the ID token is not valid: %w", err)
+		return none, &Refusal{Text: "the ID token is not valid", Err: err}
 	}
-	if err := p.check(id, nonce, time.Now()); err != nil {
+	claims, err := p.check(id, nonce, time.Now())
+	if err != nil {
 		return none, err
 	}
-	return p.identity(id)
+	return p.identity(id, claims)
 }
 
-// check makes the checks that go-oidc leaves to its user (OpenID Connect Core 3.1.3.7).
-func (p *Provider) check(id *oidc.IDToken, nonce string, now time.Time) error {
-	var extra struct {
-		AuthorizedParty string `json:"azp"`
-	}
-	if err := id.Claims(&extra); err != nil {
-		return fmt.Errorf("the ID token cannot be read: %w", err)
-	}
-	switch {
-	case id.Issuer != p.c.Issuer:
-		return errors.New("the ID token is another issuer's")
-	case nonce == "" || subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1:
-		return errors.New("the ID token is not for this login")
-	case !slices.Contains(id.Audience, p.c.ClientID):
-		return errors.New("the ID token is not for us")
-	case len(id.Audience) > 1 && extra.AuthorizedParty == "":
-		return errors.New("the ID token is for several and does not say for whom it was made")
-	case extra.AuthorizedParty != "" && extra.AuthorizedParty != p.c.ClientID:
-		return errors.New("the ID token was made for somebody else")
-	case id.IssuedAt.IsZero() || id.IssuedAt.After(now.Add(clockSkew)) || now.Sub(id.IssuedAt) > maxTokenAge:
-		return errors.New("the ID token was not made just now; is a clock wrong?")
-	case id.Subject == "" || len(id.Subject) > maxSubject:
-		return errors.New("the ID token names nobody")
-	}
-	return nil
-}
-
-// identity reads the claims.
-func (p *Provider) identity(id *oidc.IDToken) (session.Identity, error) {
-	var claims map[string]any
-	if err := id.Claims(&claims); err != nil {
-		return session.Identity{}, fmt.Errorf("the ID token cannot be read: %w", err)
-	}
-	who := session.Identity{Issuer: id.Issuer, Subject: id.Subject, Claims: map[string]string{}}
-	var err error
-	if who.Name, err = p.name(claims); err != nil {
-		return session.Identity{}, err
-	}
-	if who.Groups, err = groups(claims[p.c.Claims.Groups]); err != nil {
-		return session.Identity{}, err
-	}
-	if c := p.c.Claims.SamePerson; c != "" {
-		if who.SamePerson, err = text(claims, c); err != nil {
-			return session.Identity{}, err
+// notAccepted keeps the provider's answer short: its body may hold anything.
+func notAccepted(err error) error {
+	const text = "the identity provider did not accept the code"
+	if said := (*oauth2.RetrieveError)(nil); errors.As(err, &said) {
+		status := 0
+		if said.Response != nil {
+			status = said.Response.StatusCode
 		}
+		return &Refusal{Text: text, Err: fmt.Errorf("status %d, %.100q %.200q", status, said.ErrorCode, said.ErrorDescription)}
 	}
-	for role, claim := range p.c.Claims.Others {
-		if who.Claims[role], err = text(claims, claim); err != nil {
-			return session.Identity{}, err
-		}
-	}
-	return who, nil
-}
-
-// name is the configured claim, cleaned; an email must have been verified.
-func (p *Provider) name(claims map[string]any) (string, error) {
-	claim := p.c.Claims.Name
-	value, err := text(claims, claim)
-	if err != nil {
-		return "", err
-	}
-	if verified, _ := claims["email_verified"].(bool); claim == claimIsEmail && !verified {
-		return "", errors.New("the identity provider has not verified your email address")
-	}
-	if value = clean(value); value == "" {
-		return "", fmt.Errorf("the identity provider does not say your %s", claim)
-	}
-	return value, nil
-}
-
-// text reads a claim that is a string or a number; "" when it is not there.
-func text(claims map[string]any, name string) (string, error) {
-	switch v := claims[name].(type) {
-	case nil:
-		return "", nil
-	case string:
-		if len(v) > maxClaim || !utf8.ValidString(v) {
-			return "", fmt.Errorf("the claim %s is too long or no text", name)
-		}
-		return v, nil
-	case json.Number:
-		return v.String(), nil
-	case float64:
-		if v != float64(int64(v)) {
-			return "", fmt.Errorf("the claim %s is no whole number", name)
-		}
-		return fmt.Sprint(int64(v)), nil
-	}
-	return "", fmt.Errorf("the claim %s is no text", name)
-}
-
-// groups reads the groups: exact strings, bounded in number and size.
-func groups(claim any) ([]string, error) {
-	if one, ok := claim.(string); ok {
-		claim = []any{one}
-	}
-	list, ok := claim.([]any)
-	if claim != nil && !ok {
-		return nil, errors.New("the groups are no list")
-	}
-	if len(list) > maxGroups {
-		return nil, fmt.Errorf("you are in %d groups; at most %d are taken. Let the provider send only those that twokey needs", len(list), maxGroups)
-	}
-	var all []string
-	for _, g := range list {
-		name, ok := g.(string)
-		if !ok || name == "" || len(name) > maxGroup || !utf8.ValidString(name) {
-			return nil, errors.New("a group is no text, or too long")
-		}
-		all = append(all, name)
-	}
-	return all, nil
-}
-
-// clean makes a name fit for terminals and logs: no control, format (bidi) or
-// exotic space characters, at most 100 of them.
-func clean(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return -1
-		}
-		return r
-	}, name)
-	if r := []rune(name); len(r) > 100 {
-		name = string(r[:100])
-	}
-	for len(name) > 120 { // certs allows 128 bytes
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
-	}
-	return strings.TrimSpace(name)
-}
-
-// bounded is a transport whose answers end after 1 MiB.
-type bounded struct{ next http.RoundTripper }
-
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := b.next.RoundTrip(r)
-	if err == nil {
-		resp.Body = http.MaxBytesReader(nil, resp.Body, maxBody)
-	}
-	return resp, err
+	return &Refusal{Text: text, Err: err}
 }
