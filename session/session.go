@@ -141,12 +141,16 @@ func (s *Session) turn() {
 		s.say("the gate is shut: " + now.Why + "." + s.graceNotice())
 		return
 	}
-	if s.opened.IsZero() {
+	s.put(Event{Type: GateOpen})
+	first := s.opened.IsZero()
+	if first {
 		s.opened, s.active = time.Now(), time.Now()
 	}
-	s.put(Event{Type: GateOpen})
-	if len(s.want.Mode.Shadows) > 0 {
+	switch {
+	case len(s.want.Mode.Shadows) > 0:
 		s.say("the gate is open: " + s.watchers() + " watching.")
+	case !first:
+		s.say("the gate is open again.")
 	}
 }
 

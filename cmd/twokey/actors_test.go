@@ -59,7 +59,6 @@ func newActor(name, home string) (*actor, error) {
 const sshConfig = `Host bastion
   HostName 127.0.0.1
   Port %s
-  HostKeyAlias bastion.test
   UserKnownHostsFile %s/known_hosts
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes

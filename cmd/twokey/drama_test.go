@@ -1,0 +1,500 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/twokey/twokey/session/pgwire/pgtest"
+	"github.com/twokey/twokey/session/psql"
+)
+
+// The dramas: stories in testdata, played by people with real OpenSSH clients
+// on a real bastion with a real Postgres, S3 server and identity provider.
+// Postgres and the identity provider are shared; each drama has a bastion and
+// an S3 server of its own, because dramas kill them.
+
+func TestMain(m *testing.M) {
+	if psql.Main() {
+		return
+	}
+	testscript.Main(m, map[string]func(){"twokey": main})
+}
+
+func TestDramas(t *testing.T) {
+	stage := newStage(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup:               stage.setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"alice": acts("alice"), "bob": acts("bob"), "carol": acts("carol"), "dave": acts("dave"), "sam": acts("sam"),
+			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd,
+		},
+	})
+}
+
+// stage is what all dramas share.
+type stage struct {
+	pg     *pgtest.Cluster
+	issuer string
+	webs   chan string // addresses whose login pages the identity provider knows
+}
+
+const maxDramas = 40
+
+func newStage(t *testing.T) *stage {
+	pg, err := pgtest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pg.Stop)
+	for _, sql := range []string{roles, "create database orders"} {
+		if out, err := pg.Exec(sql); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	if out, err := pg.ExecIn("orders", orders); err != nil {
+		t.Fatal(out, err)
+	}
+	issuer := "http://" + freeAddr()
+	st := &stage{pg: pg, issuer: issuer, webs: make(chan string, maxDramas)}
+	var redirects []string
+	for range maxDramas {
+		web := freeAddr()
+		st.webs <- web
+		redirects = append(redirects, "http://"+web+"/login/callback")
+	}
+	idp := exec.Command(tool("demo-idp"), "--listen", strings.TrimPrefix(issuer, "http://"), "--issuer", issuer,
+		"--client-id", "twokey", "--client-secret", "demo", "--redirect", strings.Join(redirects, ","))
+	idp.Stderr = os.Stderr
+	if err := idp.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { idp.Process.Kill(); idp.Wait() })
+	answers(t, issuer+"/.well-known/openid-configuration")
+	return st
+}
+
+// The database of the dramas: a table, and two roles that are not its owner.
+const (
+	roles  = `create role app_ro login password 'ro-secret'; create role app_rw login password 'rw-secret'`
+	orders = `
+create table orders (id int primary key, state text not null);
+insert into orders select i, 'new' from generate_series(1, 100) i;
+grant select on orders to app_ro;
+grant select, insert, update, delete on orders to app_rw;
+`
+)
+
+// tool finds a program that `make deps` puts into bin.
+func tool(name string) string {
+	path, err := filepath.Abs("../../bin/" + name)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		panic(fmt.Sprintf("%s is missing: run make deps", path))
+	}
+	return path
+}
+
+func freeAddr() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func answers(t testing.TB, url string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		if resp, err := http.Get(url); err == nil {
+			resp.Body.Close()
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("%s does not answer", url)
+}
+
+// drama is one story's own world.
+type drama struct {
+	*stage
+	dir     string
+	sshAddr string
+	web     string
+	s3Addr  string
+	people  map[string]*actor
+	bastion *exec.Cmd
+	log     *os.File
+	s3      *exec.Cmd
+}
+
+type dramaKey struct{}
+
+func (st *stage) setup(env *testscript.Env) error {
+	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), people: map[string]*actor{}}
+	env.Values[dramaKey{}] = d
+	env.Defer(d.close)
+	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
+	if err := d.startS3(); err != nil {
+		return err
+	}
+	for _, name := range []string{"alice", "bob", "carol", "dave", "sam"} {
+		a, err := newActor(name, filepath.Join(d.dir, name))
+		if err != nil {
+			return err
+		}
+		d.people[name] = a
+		env.Setenv(strings.ToUpper(name), a.home)
+	}
+	if _, err := captured("twokey", d.dir, "init", "--dir", filepath.Join(d.dir, "etc"), "--host", "127.0.0.1"); err != nil {
+		return err
+	}
+	return d.configure()
+}
+
+// captured runs a program of the drama's own and returns what it printed.
+func captured(name, dir string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+const config = `
+ssh: {listen: %q, host_key: {file: keys/host}}
+http: {listen: %q, url: %q}
+state: state
+login:
+  issuer: %q
+  client_id: twokey
+  client_secret: demo
+  scopes: [openid, email, profile, groups]
+  claims: {name: email, groups: groups, team: department, same_person: employee_id}
+certificates: {user_ca: {file: keys/user_ca}, host_ca: {file: keys/host_ca}}
+recordings:
+  store: s3://recordings
+  s3: {endpoint: %q, region: us-east-1, access_key: demo, secret_key: demo-secret}
+  signing_key: {file: keys/recording}
+  max_lag: {time: 3s, bytes: 64MiB}
+auditors: {groups: [security]}
+admins: {groups: [platform]}
+targets:
+  - name: orders
+    postgres: {host: %q, port: %d, database: orders, sslmode: disable}
+    modes:
+      - {name: read, login: {user: app_ro, password: ro-secret}, engineers: {groups: [engineering]}, shadows: none}
+      - name: write
+        login: {user: app_rw, password: rw-secret}
+        engineers: {groups: [engineering]}
+        reason: required
+        limits: {wait: 30s, grace: 5s}
+      - {name: pair, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, limits: {wait: 10s, grace: 2s}}
+`
+
+func (d *drama) configure() error {
+	text := fmt.Sprintf(config, d.sshAddr, d.web, "http://"+d.web, d.issuer, "http://"+d.s3Addr, d.pg.Host, d.pg.Port)
+	return os.WriteFile(filepath.Join(d.dir, "etc", "twokey.yaml"), []byte(text), 0o600)
+}
+
+func (d *drama) close() {
+	for _, a := range d.people {
+		a.hangUp()
+	}
+	d.stopBastion(syscall.SIGKILL)
+	d.stopS3()
+}
+
+func (d *drama) startS3() error {
+	if err := os.MkdirAll(filepath.Join(d.dir, "s3", "recordings"), 0o700); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(d.dir, "s3.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.s3 = exec.Command(tool("versitygw"), "--access", "demo", "--secret", "demo-secret", "--port", d.s3Addr, "--quiet", "posix", filepath.Join(d.dir, "s3"))
+	d.s3.Stdout, d.s3.Stderr = log, log
+	if err := d.s3.Start(); err != nil {
+		return err
+	}
+	return listening(d.s3Addr)
+}
+
+func (d *drama) stopS3() {
+	if d.s3 != nil {
+		d.s3.Process.Kill()
+		d.s3.Wait()
+		d.s3 = nil
+	}
+}
+
+func listening(addr string) error {
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("nothing listens on %s", addr)
+}
+
+func (d *drama) startBastion() error {
+	log, err := os.OpenFile(filepath.Join(d.dir, "bastion.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.bastion = exec.Command("twokey", "serve", "--config", filepath.Join(d.dir, "etc", "twokey.yaml"))
+	d.bastion.Stdout, d.bastion.Stderr = log, log
+	d.bastion.Env = append(os.Environ(), "TMPDIR=/tmp") // a unix socket's path is short
+	if err := d.bastion.Start(); err != nil {
+		return err
+	}
+	if err := listening(d.sshAddr); err != nil {
+		return fmt.Errorf("%w; its log: %s", err, d.bastionLog())
+	}
+	resp, err := http.Get("http://" + d.web + "/known_hosts")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	hosts, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(d.sshAddr)
+	for _, a := range d.people {
+		if err := a.meet(port, string(hosts)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *drama) bastionLog() string {
+	log, _ := os.ReadFile(filepath.Join(d.dir, "bastion.log"))
+	return string(log)
+}
+
+func (d *drama) stopBastion(sig syscall.Signal) {
+	if d.bastion == nil {
+		return
+	}
+	d.bastion.Process.Signal(sig)
+	d.bastion.Wait()
+	d.bastion = nil
+}
+
+func world(ts *testscript.TestScript) *drama { return ts.Value(dramaKey{}).(*drama) }
+
+// bastion start | stop | kill | logs PATTERN
+func bastionCmd(ts *testscript.TestScript, neg bool, args []string) {
+	d := world(ts)
+	switch args[0] {
+	case "start":
+		ts.Check(d.startBastion())
+	case "stop":
+		d.stopBastion(syscall.SIGTERM)
+	case "kill":
+		d.stopBastion(syscall.SIGKILL)
+	case "logs":
+		waitFor(ts, func() error { return match(d.bastionLog(), args[1], neg, "the bastion's log") })
+	default:
+		ts.Fatalf("usage: bastion start|stop|kill|logs PATTERN")
+	}
+}
+
+// s3 start | stop
+func s3Cmd(ts *testscript.TestScript, _ bool, args []string) {
+	switch d := world(ts); args[0] {
+	case "start":
+		ts.Check(d.startS3())
+	case "stop":
+		d.stopS3()
+	}
+}
+
+// sql QUERY PATTERN: what the database says, asked by its superuser.
+func sqlCmd(ts *testscript.TestScript, neg bool, args []string) {
+	d := world(ts)
+	waitFor(ts, func() error {
+		out, err := d.pg.ExecIn("orders", args[0])
+		if err != nil {
+			return err
+		}
+		return match(out, args[1], neg, args[0])
+	})
+}
+
+// remember WHERE NAME PATTERN: the first group of the pattern, on an actor's
+// screen or in a file, becomes $NAME.
+func rememberCmd(ts *testscript.TestScript, _ bool, args []string) {
+	d := world(ts)
+	re := regexp.MustCompile(args[2])
+	var text string
+	if a, ok := d.people[args[0]]; ok {
+		text = a.shows()
+	} else {
+		text = ts.ReadFile(args[0])
+	}
+	m := re.FindStringSubmatch(text)
+	if m == nil {
+		ts.Fatalf("no %q in: %s", args[2], text)
+	}
+	ts.Setenv(args[1], m[1])
+}
+
+func waitFor(ts *testscript.TestScript, check func() error) {
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func match(text, pattern string, neg bool, where string) error {
+	found := regexp.MustCompile(`(?m)` + pattern).MatchString(text)
+	if found == neg {
+		return fmt.Errorf("%s: pattern %q found %v in: %s", where, pattern, found, text)
+	}
+	return nil
+}
+
+// acts makes the command of one person:
+//
+//	alice login                    a certificate, through ssh, a browser and the code
+//	alice connects [COLSxROWS] WORDS...   ssh in a terminal
+//	alice runs [<FILE] WORDS...    ssh without one; stdout and stderr are kept for the script
+//	alice types KEYS
+//	alice sees PATTERN             waits for it
+//	alice ends [STATUS]            waits until ssh has ended
+//	alice hangs-up | freezes | thaws
+func acts(name string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		a := world(ts).people[name]
+		if len(args) == 0 {
+			ts.Fatalf("what does %s do?", name)
+		}
+		switch verb, rest := args[0], args[1:]; verb {
+		case "login":
+			ts.Check(a.login())
+		case "connects":
+			cols, rows := 80, 24
+			if n, _ := fmt.Sscanf(rest[0], "%dx%d", &cols, &rows); n == 2 {
+				rest = rest[1:]
+			}
+			ts.Check(a.connect(cols, rows, rest...))
+		case "runs":
+			runs(ts, a, neg, rest)
+		case "runs-until": // as runs, again and again until it succeeds
+			waitFor(ts, func() error { return a.run(ts, rest) })
+		case "types":
+			ts.Check(a.types(rest[0]))
+		case "sees":
+			ts.Check(a.sees(rest[0]))
+		case "ends":
+			status, err := a.ends()
+			ts.Check(err)
+			if len(rest) > 0 && fmt.Sprint(status) != rest[0] {
+				ts.Fatalf("%s's ssh ended with %d, want %s; the terminal shows:\n%s", name, status, rest[0], a.shows())
+			}
+		case "hangs-up":
+			ts.Check(a.hangUp())
+		case "freezes":
+			ts.Check(a.cmd.Process.Signal(syscall.SIGSTOP))
+		case "thaws":
+			ts.Check(a.cmd.Process.Signal(syscall.SIGCONT))
+		default:
+			ts.Fatalf("%s does not know how to %s", name, verb)
+		}
+	}
+}
+
+// runs is ssh without a terminal: `alice runs 3 <script HOST whoami` wants the
+// status 3, which is 0 unless said.
+func runs(ts *testscript.TestScript, a *actor, neg bool, words []string) {
+	if err := a.run(ts, words); (err == nil) == neg {
+		ts.Fatalf("%v", err)
+	}
+}
+
+func (a *actor) run(ts *testscript.TestScript, words []string) error {
+	want := "0"
+	if status.MatchString(words[0]) {
+		want, words = words[0], words[1:]
+	}
+	var stdin io.Reader
+	if strings.HasPrefix(words[0], "<") {
+		stdin, words = strings.NewReader(ts.ReadFile(words[0][1:])), words[1:]
+	}
+	cmd := a.ssh(false, words...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
+	ts.Check(cmd.Start())
+	late := time.AfterFunc(2*patience, func() { cmd.Process.Kill() })
+	cmd.Wait()
+	late.Stop()
+	ts.Check(os.WriteFile(ts.MkAbs(a.name+".out"), out.Bytes(), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(a.name+".err"), errs.Bytes(), 0o600))
+	if got := fmt.Sprint(exitStatus(cmd)); got != want {
+		return fmt.Errorf("%s: ssh %s ended with %s, want %s: %s%s", a.name, strings.Join(words, " "), got, want, clip(out.String()), clip(errs.String()))
+	}
+	return nil
+}
+
+var status = regexp.MustCompile(`^[0-9]+$`)
+
+func clip(s string) string { return s[:min(len(s), 4000)] }
+
+// login gets a certificate the way people do: ssh prints a link, a browser
+// signs in, the code goes back into ssh.
+func (a *actor) login() error {
+	if err := a.startLogin(filepath.Join(a.home, "id_ed25519-cert.pub")); err != nil {
+		return err
+	}
+	if err := a.sees(`https?://\S+/login/\S+`); err != nil {
+		return err
+	}
+	link := regexp.MustCompile(`https?://\S+/login/[0-9A-Z-]+`).FindString(a.shows())
+	code, err := a.signsIn(link)
+	if err != nil {
+		return err
+	}
+	if err := a.types(code + `\r`); err != nil {
+		return err
+	}
+	if status, err := a.ends(); err != nil || status != 0 {
+		return fmt.Errorf("login of %s: status %d, %v: %s", a.name, status, err, a.shows())
+	}
+	return nil
+}
