@@ -35,7 +35,7 @@ type Archive interface {
 	// was found, or could not be checked.
 	Verify(ctx context.Context, ids []string, w io.Writer) error
 	// Viewed puts into the books that a person looked: what is "replay",
-	// "export" or "verify", and id is empty for all. When it fails they do
-	// not get to see it.
+	// "export", "verify" or "search", and id is empty for all. When it fails
+	// they do not get to see it.
 	Viewed(ctx context.Context, who session.Identity, what, id string) error
 }

@@ -1,5 +1,12 @@
 package bastion
 
+import (
+	"io"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
 // For the tests of what a client's bytes are read as.
 var (
 	PsqlArguments = psqlArguments
@@ -12,3 +19,8 @@ var (
 
 // Words splits a command.
 func Words(command string) []string { return texts(split(command)) }
+
+// Watched is a seated shadow's writer.
+func Watched(seat *session.Seat, limit time.Duration, w io.Writer) io.Writer {
+	return (&presence{seat: seat, limit: limit}).watched(w)
+}

@@ -23,7 +23,7 @@ func withPast(t *testing.T) *house {
 	now := time.Now()
 	h.archive.summaries = []session.Summary{
 		{ID: old, Code: "01D01", Engineer: "alice", Target: "orders", Mode: "write", State: session.Ended, Started: now.Add(-time.Hour),
-			Shadows: []string{"bob"}, Cause: &session.Cause{Code: session.Killed, By: "bob", Text: "wrong \x1b]0;table"}, Statements: 2},
+			Shadows: []string{"bob"}, Cause: &session.Cause{Code: session.Killed, By: "bob", Text: "wrong \x1b]0;\u009btable\u202e"}, Statements: 2},
 		{ID: older, Code: "01D01", Engineer: "sam", Target: "billing", Mode: "read", State: session.Ended, Started: now.AddDate(0, 0, -8)},
 	}
 	h.archive.events = map[string][]session.Event{
@@ -78,8 +78,11 @@ func TestSessions(t *testing.T) {
 	if _, errs, status := h.run(alice, "lobby", "sessions --grep x"); status != 77 || !strings.Contains(errs, "security") {
 		t.Errorf("alice searches: status %d, %q", status, errs)
 	}
+	if out, _, _ := h.run(dave, "lobby", "sessions --json"); strings.ContainsAny(out, "\x1b\u009b\u202e") {
+		t.Errorf("JSON that drives a terminal: %q", out)
+	}
 	out, _, _ := h.run(dave, "lobby", "sessions")
-	if !strings.Contains(out, "killed by bob: wrong ]0;table") || strings.Contains(out, "\x1b") {
+	if !strings.Contains(out, "killed by bob: wrong ]0;table") || strings.ContainsAny(out, "\x1b\u009b\u202e") {
 		t.Errorf("for people: %q", out)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
 // This file holds the commands about recordings. They are the same in the
@@ -109,11 +111,11 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 			trouble = err
 			fmt.Fprintf(c.ErrOrStderr(), "twokey: %s\n", oneLine(err.Error(), 1000))
 		case asJSON:
-			if err := lines.Encode(s); err != nil {
+			if err := lines.Encode(clean(s)); err != nil {
 				return err
 			}
 		default:
-			t.add(row(s)...)
+			t.add(row(clean(s))...)
 		}
 	}
 	t.print(c.OutOrStdout())
@@ -123,7 +125,28 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 	return nil
 }
 
-// row is a session for people.
+// clean takes out of a summary what could drive a terminal: the store has it
+// as it was written, by whoever can write there, and JSON escapes no C1.
+func clean(s session.Summary) session.Summary {
+	for _, text := range []*string{&s.ID, &s.Code, &s.Engineer, &s.Target, &s.Mode, &s.Reason} {
+		*text = oneLine(*text, maxAnswer)
+	}
+	s.State = session.State(oneLine(string(s.State), 40))
+	s.Shadows, s.Flags = slices.Clone(s.Shadows), slices.Clone(s.Flags)
+	for _, list := range [][]string{s.Shadows, s.Flags} {
+		for i := range list {
+			list[i] = oneLine(list[i], maxAnswer)
+		}
+	}
+	if s.Cause != nil {
+		s.Cause = &session.Cause{
+			Code: session.Code(oneLine(string(s.Cause.Code), 40)), By: oneLine(s.Cause.By, maxAnswer), Text: oneLine(s.Cause.Text, maxAnswer),
+		}
+	}
+	return s
+}
+
+// row is a session, clean, for people.
 func row(s session.Summary) []string {
 	state := string(s.State)
 	if s.Cause != nil {
@@ -287,14 +310,24 @@ func (r Recordings) verifyCommand(name string) *cobra.Command {
 				}
 				ids[i] = id
 			}
-			if err := r.look(c.Context(), "verify", strings.Join(ids, " ")); err != nil {
-				return err
+			for _, id := range idsOrAll(ids) {
+				if err := r.look(c.Context(), "verify", id); err != nil {
+					return err
+				}
 			}
-			return r.Archive.Verify(c.Context(), ids, c.OutOrStdout())
+			return r.Archive.Verify(c.Context(), ids, shadow.NewFilter(c.OutOrStdout()))
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every recording and the ledger")
 	return c
+}
+
+// idsOrAll is what is looked at; empty names all.
+func idsOrAll(ids []string) []string {
+	if len(ids) == 0 {
+		return []string{""}
+	}
+	return ids
 }
 
 // find turns what somebody typed into a ULID. A short code means the session

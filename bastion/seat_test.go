@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/twokey/twokey/bastion"
 	"github.com/twokey/twokey/session"
 )
 
@@ -121,29 +122,28 @@ func TestAShadowWhoDoesNotAnswerDoesNotCount(t *testing.T) {
 func TestAShadowWhoTakesNothingDoesNotCount(t *testing.T) {
 	h := open(t)
 	x, s := waiting(t, h)
-	c := h.as(bob, "lobby")
-	ch, requests := channel(t, c)
-	go ssh.DiscardRequests(requests)
-	if !request(t, ch, "exec", ssh.Marshal(struct{ C string }{"shadow 7KQ01"})) {
-		t.Fatal("exec refused")
+	seat, err := s.Sit(bob, bobsWindow)
+	if err != nil {
+		t.Fatal(err)
 	}
-	x.sees("psql is here") // from here on nobody reads ch: its window fills with what the session says
-	stop := make(chan struct{})
-	defer close(stop)
+	x.sees("psql is here")
+	terminal, out := io.Pipe()
+	wrote := make(chan error, 1)
 	go func() {
-		line := strings.Repeat("x", 400)
-		seat, err := s.Sit(person("eve", "engineering"), session.Size{})
-		for err == nil {
-			select {
-			case <-stop:
-				return
-			default:
-				seat.Say(line)
-				time.Sleep(100 * time.Microsecond)
-			}
-		}
+		_, err := bastion.Watched(seat, 20*time.Millisecond, out).Write([]byte("a frame"))
+		wrote <- err
 	}()
 	x.sees("bob's connection does not answer")
+	if s.Gate().Open {
+		t.Error("the gate is open")
+	}
+	if _, err := io.ReadFull(terminal, make([]byte, 7)); err != nil {
+		t.Fatal(err)
+	}
+	x.sees("bob answers again")
+	if err := <-wrote; err != nil || !s.Gate().Open {
+		t.Errorf("%v, the gate is %v", err, s.Gate())
+	}
 }
 
 func TestASmallWindowDoesNotCount(t *testing.T) {

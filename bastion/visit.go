@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
 // This file is one session channel (RFC 4254 6): what the client asks for
@@ -205,7 +206,7 @@ func (v *visit) fail(err error) int {
 // output is where text for people goes: lines end as the terminal needs it.
 func (v *visit) output() io.Writer {
 	if v.pty {
-		return &crlf{w: v.ch}
+		return &crlf{w: shadow.NewFilter(v.ch)}
 	}
 	return v.ch
 }
