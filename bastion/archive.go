@@ -2,7 +2,6 @@ package bastion
 
 import (
 	"context"
-	"errors"
 	"io"
 	"iter"
 
@@ -12,12 +11,9 @@ import (
 // This file says what the bastion asks of the recordings. It knows no formats
 // and no store: those are the archive's.
 
-// ErrNoRecording is what an Archive answers for an ID that it does not hold.
-var ErrNoRecording = errors.New("no such recording")
-
 // Archive holds the sessions that have ended (and may hold those that run).
 // Its methods may be called by many at once; each stops when ctx ends. Errors
-// are sentences for people; an ID it does not hold is ErrNoRecording, wrapped.
+// are sentences for people; an ID it does not hold is session.ErrNoRecording, wrapped.
 // IDs are ULIDs in upper case, already checked for their form.
 type Archive interface {
 	// List yields the sessions, newest first. It is asked to stop by the loop

@@ -357,7 +357,7 @@ func (a *archive) Events(_ context.Context, id string) iter.Seq2[session.Event, 
 	return func(yield func(session.Event, error) bool) {
 		events, ok := a.events[id]
 		if !ok {
-			yield(session.Event{}, fmt.Errorf("%s: %w", id, bastion.ErrNoRecording))
+			yield(session.Event{}, fmt.Errorf("%s: %w", id, session.ErrNoRecording))
 		}
 		for _, e := range events {
 			if !yield(e, nil) {

@@ -215,7 +215,7 @@ func (r Recordings) holds(ctx context.Context, id, text string) (bool, error) {
 	}
 	for e, err := range r.Archive.Events(ctx, id) {
 		if err != nil {
-			if errors.Is(err, ErrNoRecording) {
+			if errors.Is(err, session.ErrNoRecording) {
 				return false, nil // it has only begun
 			}
 			return false, fmt.Errorf("searching %s: %w", id, err)

@@ -23,7 +23,8 @@ import (
 // far as its signature and hashes hold.
 
 // ErrNoRecording is returned, wrapped, for an ID that the store does not hold.
-var ErrNoRecording = errors.New("no such recording")
+// It is the session's, so that callers that do not know this package know it.
+var ErrNoRecording = session.ErrNoRecording
 
 // Archive is the recordings in a store.
 type Archive struct {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -110,6 +111,9 @@ type Request struct {
 	Started  time.Time
 	Cage     string // what is in force around psql, for the manifest
 }
+
+// ErrNoRecording means that there is no recording of a session.
+var ErrNoRecording = errors.New("no such recording")
 
 // Summary is a session as listings and the manifest show it. Its JSON names are a contract.
 type Summary struct {

@@ -45,6 +45,6 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout) // cobra's default is stderr
-	root.AddCommand(initCommand(), checkCommand(), serveCommand())
+	root.AddCommand(initCommand(), checkCommand(), serveCommand(), recordingsCommand())
 	return root
 }

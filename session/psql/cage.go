@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,17 +31,11 @@ import (
 
 // This file finds psql and starts it.
 
-// The user ids for psql when twokey runs as root: above what distributions and
-// containers hand out (shadow's subordinate ids end below 2^30).
-const (
-	firstUID = 1<<30 + 1<<20
-	uids     = 1 << 14
-)
 
 // CageOptions say which psql, and whether it may run without a cage.
 type CageOptions struct {
 	Psql string // path; empty: found
-	Off  bool   // no cage at all: for hosts without Landlock, said so in the configuration
+	Off  bool   // no cage but psql's own user: for hosts without Landlock, said so in the configuration
 }
 
 // Cage starts psqls.
@@ -52,9 +45,7 @@ type Cage struct {
 	off    bool
 	abi    int // Landlock's
 
-	mu   sync.Mutex
-	used map[int]bool // user ids of live psqls
-	next int
+	users *users // for its psqls; nil when they run as we do
 }
 
 // NewCage finds psql and what this kernel has to cage it with.
@@ -63,9 +54,14 @@ func NewCage(o CageOptions) (*Cage, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cage{psql: path, off: o.Off, used: map[int]bool{}}
+	c := &Cage{psql: path, off: o.Off}
 	if c.loader, err = interpreter(path); err != nil {
 		return nil, err
+	}
+	if os.Getuid() == 0 {
+		if c.users, err = newUsers("/proc/self/uid_map", "/proc/self/gid_map"); err != nil {
+			return nil, err
+		}
 	}
 	if c.abi, err = landlockABI(); err != nil && !o.Off {
 		return nil, err
@@ -120,11 +116,11 @@ func interpreter(path string) (string, error) {
 
 // String says what is in force, for the manifest.
 func (c *Cage) String() string {
-	if c.off {
-		return "off"
+	s := "off"
+	if !c.off {
+		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
 	}
-	s := fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
-	if os.Getuid() == 0 {
+	if c.users != nil {
 		s += ", own uid"
 	}
 	return s
@@ -144,28 +140,12 @@ type Options struct {
 }
 
 // Reserve returns the user id that the next psql will run as, and gives it
-// back when release is called. Without root it is our own.
+// back when release is called, after that psql's end. Without root it is our own.
 func (c *Cage) Reserve() (uid int, release func(), err error) {
-	if os.Getuid() != 0 || c.off {
+	if c.users == nil {
 		return os.Getuid(), func() {}, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for range uids {
-		uid = firstUID + c.next
-		c.next = (c.next + 1) % uids
-		if !c.used[uid] {
-			c.used[uid] = true
-			return uid, func() { c.free(uid) }, nil
-		}
-	}
-	return 0, nil, fmt.Errorf("all %d user ids for psql are in use", uids)
-}
-
-func (c *Cage) free(uid int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.used, uid)
+	return c.users.reserve()
 }
 
 // Start runs psql with -X, a fixed environment and no password in it.
@@ -174,31 +154,36 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command("/proc/self/exe", string(order))
-	cmd.Args[0] = launcherName
-	cmd.Env = []string{"TWOKEY=" + self, "GOMAXPROCS=1"}
+	cmd := exec.Command("/proc/self/exe")
+	// psql's arguments are apart from the JSON: they may be any bytes.
+	cmd.Args = append([]string{launcherName, string(order)}, o.Args...)
+	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the launcher, which is gone in a moment
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	if o.UID != os.Getuid() {
+	if c.users != nil {
+		if !c.users.have(o.UID) {
+			return nil, fmt.Errorf("psql may not run as user %d", o.UID)
+		}
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
 	}
-	return start(cmd, o.Size)
+	s, err := start(cmd, o.Size)
+	if errors.Is(err, syscall.EACCES) {
+		return nil, fmt.Errorf("%w: psql's user must be allowed to execute twokey's own binary (chmod 755)", err)
+	}
+	return s, err
 }
 
 func (c *Cage) order(o Options) order {
-	args := append([]string{c.psql, "-X", "-v", "HISTFILE=/dev/null"}, o.Args...)
 	env := []string{
 		"PGHOST=" + o.Socket, fmt.Sprintf("PGPORT=%d", cmp.Or(o.Port, 5432)), "PGDATABASE=" + o.Database, "PGUSER=" + o.User,
 		"PGSSLMODE=disable", "PGGSSENCMODE=disable", "PGPASSFILE=/nonexistent", "PGAPPNAME=psql",
 		"HOME=/nonexistent", "PATH=/usr/bin:/bin", "PSQL_HISTORY=/dev/null", "PSQLRC=/nonexistent",
-		"OPENSSL_CONF=/nonexistent", "INPUTRC=/nonexistent", "PAGER=", "TERM=" + o.Term,
+		"OPENSSL_CONF=/nonexistent", "INPUTRC=/nonexistent", "PAGER=", "TERM=" + cmp.Or(o.Term, "dumb"),
 	}
-	return order{
-		Psql: c.psql, Loader: c.loader, Args: args, Env: append(env, o.Env...),
-		Off: c.off, ABI: c.abi, OwnUID: o.UID != 0 && o.UID != os.Getuid(),
+	for _, e := range o.Env {
+		if strings.HasPrefix(e, "LANG=") || strings.HasPrefix(e, "LC_") {
+			env = append(env, e)
+		}
 	}
+	return order{Psql: c.psql, Loader: c.loader, Env: env, Off: c.off, ABI: c.abi, OwnUID: c.users != nil}
 }

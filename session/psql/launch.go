@@ -2,6 +2,7 @@ package psql
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -19,11 +20,11 @@ const launcherName = "twokey-cage"
 // launcherStatus is what the launcher exits with when it cannot cage psql.
 const launcherStatus = 111
 
-// order is what the launcher is told, as JSON in its one argument. There is no
-// secret in it: argv can be read by anyone on the machine.
+// order is what the launcher is told, as JSON in its first argument; psql's own
+// follow. There is no secret in it: argv can be read by anyone on the machine.
 type order struct {
 	Psql, Loader string
-	Args, Env    []string
+	Env          []string
 	Off          bool
 	ABI          int
 	OwnUID       bool // nobody else runs as this user: it may have one process
@@ -32,39 +33,33 @@ type order struct {
 // Main must be the first thing main does. In a process that was started as
 // the launcher it never returns; in any other it returns false.
 func Main() bool {
-	if len(os.Args) != 2 || os.Args[0] != launcherName {
+	if len(os.Args) < 2 || os.Args[0] != launcherName {
 		return false
 	}
-	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(os.Args[1]))
+	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(os.Args[1], os.Args[2:]))
 	os.Exit(launcherStatus)
 	return true
 }
 
 // launch returns only with an error.
-func launch(text string) error {
+func launch(text string, args []string) error {
 	runtime.LockOSThread() // Landlock and seccomp are put on this thread, which then is psql
 	var o order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	argv, err := syscall.SlicePtrFromStrings(o.Args)
-	if err != nil {
-		return err
-	}
-	envv, err := syscall.SlicePtrFromStrings(o.Env)
-	if err != nil {
-		return err
-	}
-	path, err := syscall.BytePtrFromString(o.Psql)
-	if err != nil {
+	argv, err1 := syscall.SlicePtrFromStrings(append([]string{o.Psql, "-X"}, args...))
+	envv, err2 := syscall.SlicePtrFromStrings(o.Env)
+	path, err3 := syscall.BytePtrFromString(o.Psql)
+	filter, err4 := program(seccompArch, os.Getpid())
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("closing descriptors: %w", err)
 	}
-	filter, err := program(seccompArch, os.Getpid())
-	if err != nil {
-		return err
+	if err := forgo(); err != nil {
+		return fmt.Errorf("privileges: %w", err)
 	}
 	if !o.Off {
 		if err := confine(o); err != nil {
@@ -81,11 +76,17 @@ func launch(text string) error {
 	return fmt.Errorf("running %s: %w", o.Psql, e)
 }
 
-// confine puts on everything but seccomp.
-func confine(o order) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("no new privileges: %w", err)
+// forgo gives up what psql could inherit or win: capabilities that a service
+// manager gave to twokey, and those of programs that have more than their user.
+func forgo() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
 	}
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}
+
+// confine puts on Landlock and the limits.
+func confine(o order) error {
 	if err := landlock(o); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}

@@ -39,7 +39,7 @@ func program(arch uint32, pid int) ([]unix.SockFilter, error) {
 	const (
 		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		atMost = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
+		atLeast = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
 		answer = unix.BPF_RET | unix.BPF_K
 	)
 	var p []unix.SockFilter
@@ -51,7 +51,7 @@ func program(arch uint32, pid int) ([]unix.SockFilter, error) {
 	add(equal, 1, 0, arch)
 	add(answer, 0, 0, unix.SECCOMP_RET_KILL_PROCESS)
 	add(load, 0, 0, offNumber)
-	add(atMost, 0, 1, x32)
+	add(atLeast, 0, 1, x32)
 	add(answer, 0, 0, deny)
 	for _, nr := range calls {
 		add(equal, 0, 1, nr)
@@ -69,7 +69,10 @@ func program(arch uint32, pid int) ([]unix.SockFilter, error) {
 	}
 	among(unix.SYS_SOCKET, offArg0, unix.AF_UNIX)
 	among(unix.SYS_IOCTL, offArg1, ioctls...)
-	among(unix.SYS_TGKILL, offArg0, uint32(pid)) // abort(3)
+	for _, nr := range []uint32{unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL} {
+		among(nr, offArg0, uint32(pid)) // itself: raise(3), abort(3), readline after Ctrl-C
+	}
+	among(unix.SYS_PRLIMIT64, offArg0, 0, uint32(pid)) // another of the same user, twokey itself, could be starved
 	add(answer, 0, 0, deny)
 	return p, nil
 }
@@ -88,7 +91,7 @@ var calls = append(archCalls,
 	unix.SYS_GETPGID, unix.SYS_GETSID, unix.SYS_GETRESUID, unix.SYS_GETRESGID,
 	unix.SYS_CONNECT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT,
 	unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN,
-	unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETRANDOM, unix.SYS_GETRLIMIT, unix.SYS_PRLIMIT64, unix.SYS_GETRUSAGE,
+	unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETRANDOM, unix.SYS_GETRLIMIT, unix.SYS_GETRUSAGE,
 	unix.SYS_FUTEX, unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY,
 	unix.SYS_EXECVE, unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 )

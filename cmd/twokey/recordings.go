@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
+)
+
+// This file is `twokey recordings`: the commands of an auditor without a
+// bastion, for whom being able to read the store is permission enough.
+
+// whereabouts says where recordings are, and whose signatures count.
+type whereabouts struct {
+	store    string // s3://BUCKET/PREFIX or a folder
+	endpoint string
+	region   string
+	config   string
+	keys     []string // files with public keys
+}
+
+func recordingsCommand() *cobra.Command {
+	var at whereabouts
+	cmd := &cobra.Command{
+		Use:   "recordings",
+		Short: "list, play, export and verify recordings, without a bastion",
+		Long: "List, play, export and verify recordings, without a bastion.\n\n" +
+			"A bucket's keys are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+	}
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&at.store, "store", "", "where they are: s3://BUCKET/PREFIX, or a `folder`")
+	flags.StringVar(&at.endpoint, "endpoint", "", "`URL` of the S3 server")
+	flags.StringVar(&at.region, "region", "us-east-1", "the bucket's region")
+	flags.StringVar(&at.config, "config", "", "take store and key from this configuration `file` instead")
+	flags.StringArrayVar(&at.keys, "key", nil, "`file` with the public recording key; may be given more than once")
+	archive := &lateArchive{}
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		archive.Archive, err = at.open()
+		return err
+	}
+	r := bastion.Recordings{Archive: archive, Play: playHere}
+	cmd.AddCommand(r.Commands("ls", "play", "export", "verify")...)
+	return cmd
+}
+
+// playHere plays on this terminal.
+func playHere(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace bastion.Pace) error {
+	return shadow.Play(ctx, events, shadow.PlayTerminal{Out: c.OutOrStdout()},
+		shadow.PlayOptions{Speed: pace.Speed, At: pace.At, MaxIdle: pace.MaxIdle})
+}
+
+// open returns the archive.
+func (p *whereabouts) open() (bastion.Archive, error) {
+	if p.config != "" {
+		return p.fromConfig()
+	}
+	if p.store == "" {
+		return nil, errors.New("where are the recordings? Say --store s3://BUCKET or --store FOLDER, or --config FILE")
+	}
+	s, err := p.reach()
+	if err != nil {
+		return nil, err
+	}
+	var keys []ssh.PublicKey
+	for _, file := range p.keys {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--key: %w", err)
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("--key %s holds no public key in OpenSSH's format: %w", file, err)
+		}
+		keys = append(keys, key)
+	}
+	return recorder.OpenArchive(s, keys, nil), nil
+}
+
+func (p *whereabouts) reach() (store.Store, error) {
+	bucket, isS3 := strings.CutPrefix(p.store, "s3://")
+	if !isS3 {
+		dir := strings.TrimPrefix(p.store, "file://")
+		if _, err := os.Stat(dir); err != nil { // opening would make it
+			return nil, fmt.Errorf("--store: %w", err)
+		}
+		return store.NewFolder(dir)
+	}
+	if p.endpoint == "" {
+		return nil, errors.New("a bucket needs --endpoint, the URL of its S3 server")
+	}
+	bucket, prefix, _ := strings.Cut(bucket, "/")
+	return StoreConfig{
+		Bucket: bucket, Prefix: strings.Trim(prefix, "/"), Endpoint: p.endpoint, Region: p.region,
+		AccessKey: Secret{Env: "AWS_ACCESS_KEY_ID"}, SecretKey: Secret{Env: "AWS_SECRET_ACCESS_KEY"},
+	}.open()
+}
+
+func (p *whereabouts) fromConfig() (bastion.Archive, error) {
+	c, err := loadConfig(p.config)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Recordings.Store.open()
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
+	if err != nil {
+		return nil, err
+	}
+	return recorder.OpenArchive(s, []ssh.PublicKey{key.PublicKey()}, nil), nil
+}
+
+// lateArchive is the archive that the flags name, once they have been read.
+type lateArchive struct{ bastion.Archive }
