@@ -31,7 +31,6 @@ import (
 
 // This file finds psql and starts it.
 
-
 // CageOptions say which psql, and whether it may run without a cage.
 type CageOptions struct {
 	Psql string // path; empty: found
@@ -185,5 +184,5 @@ func (c *Cage) order(o Options) order {
 			env = append(env, e)
 		}
 	}
-	return order{Psql: c.psql, Loader: c.loader, Env: env, Off: c.off, ABI: c.abi, OwnUID: c.users != nil}
+	return order{Psql: c.psql, Loader: c.loader, Env: env, Socket: o.Socket, Off: c.off, ABI: c.abi, OwnUID: c.users != nil}
 }

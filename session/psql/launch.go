@@ -25,6 +25,7 @@ const launcherStatus = 111
 type order struct {
 	Psql, Loader string
 	Env          []string
+	Socket       string // the gateway's folder
 	Off          bool
 	ABI          int
 	OwnUID       bool // nobody else runs as this user: it may have one process

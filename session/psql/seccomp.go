@@ -37,10 +37,10 @@ func program(arch uint32, pid int) ([]unix.SockFilter, error) {
 		return nil, errors.New("seccomp: no list of system calls for this architecture")
 	}
 	const (
-		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		load    = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		equal   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
 		atLeast = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
-		answer = unix.BPF_RET | unix.BPF_K
+		answer  = unix.BPF_RET | unix.BPF_K
 	)
 	var p []unix.SockFilter
 	add := func(code uint16, jt, jf uint8, k uint32) {

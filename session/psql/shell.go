@@ -72,10 +72,12 @@ func (s *Shell) openTerminal(size session.Size) ([]*os.File, error) {
 	// The master of creack/pty blocks: closing it would not end a read. A
 	// non-blocking duplicate is served by the runtime's poller.
 	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
 	if err != nil {
+		slave.Close()
+		return nil, err
+	}
+	if err := errors.Join(unix.SetNonblock(fd, true), eraseCharacters(fd)); err != nil {
+		unix.Close(fd)
 		slave.Close()
 		return nil, err
 	}
@@ -86,17 +88,33 @@ func (s *Shell) openTerminal(size session.Size) ([]*os.File, error) {
 	return []*os.File{slave}, nil
 }
 
+// eraseCharacters makes the line discipline erase whole UTF-8 characters: the
+// one default of a new terminal that is wrong here (RFC 8160).
+func eraseCharacters(fd int) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	t.Iflag |= unix.IUTF8
+	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
+}
+
 func (s *Shell) openPipes() (theirs []*os.File, err error) {
 	inR, inW, err1 := os.Pipe()
 	outR, outW, err2 := os.Pipe()
 	errR, errW, err3 := os.Pipe()
+	s.in, s.out, s.errors = inW, outR, errR
+	theirs = []*os.File{inR, outW, errW}
 	if err := errors.Join(err1, err2, err3); err != nil {
+		s.closeAll()
+		for _, f := range theirs {
+			f.Close() // of a nil file, an error
+		}
 		return nil, fmt.Errorf("no pipes for psql: %w", err)
 	}
-	s.in, s.out, s.errors = inW, outR, errR
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = inR, outW, errW
 	s.cmd.SysProcAttr.Setsid = true
-	return []*os.File{inR, outW, errW}, nil
+	return theirs, nil
 }
 
 func (s *Shell) reap() {
