@@ -22,10 +22,12 @@ func open(t *testing.T) *house.Terminal {
 
 func TestTerminal(t *testing.T) {
 	a := &person{play: &play{ctx: t.Context()}, name: "alice", Terminal: open(t)}
+	a.reads(`\$ `)
 	a.types("echo $((6*7))-$COLUMNS")
 	if got := a.reads(`(?m)^(42-\d+)$`); got != "42-60" {
 		t.Errorf("read %q: %v", got, a.err)
 	}
+	a.ends(0)
 	a.fails(a.Resize(house.Size{Cols: 70, Rows: 12}))
 	a.run("(exit 3)", 3)
 	a.run("echo 70-$COLUMNS", 0)
@@ -34,7 +36,7 @@ func TestTerminal(t *testing.T) {
 		t.Error(a.err)
 	}
 	a.run("true", 1)
-	if a.err == nil || !strings.Contains(a.err.Error(), "the exit status is 0, not 1") {
+	if a.err == nil || !strings.Contains(a.err.Error(), "the exit status is \"\", not 1") {
 		t.Errorf("a wrong status: %v", a.err)
 	}
 }

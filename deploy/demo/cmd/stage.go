@@ -57,7 +57,7 @@ func (s *stage) checked(format string, args ...any) {
 }
 
 // sceneRows is how much of a terminal is shown: its end.
-const sceneRows = 20
+const sceneRows = 26
 
 // scene shows terminals.
 func (s *stage) scene(all ...*house.Terminal) {

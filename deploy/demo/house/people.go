@@ -37,11 +37,13 @@ func (h *House) keys(ctx context.Context) error {
 	return nil
 }
 
-// sshConfig is what a person has in ~/.ssh/config. The user name is not in it:
-// it says what one wants, not who one is.
+// sshConfig is what a person has in ~/.ssh/config. The user name is what they
+// are called on their own machine; the bastion does not know it, so that it
+// leads to the lobby, and people name a target instead.
 const sshConfig = `Host bastion
   HostName 127.0.0.1
   Port %[1]s
+  User %[5]s
   HostKeyAlias %[2]s
   UserKnownHostsFile %[3]s/known_hosts
   GlobalKnownHostsFile /dev/null
@@ -62,8 +64,8 @@ func (h *House) equip(ctx context.Context, name string, knownHosts []byte) error
 	}
 	files := map[string]string{
 		"known_hosts": string(knownHosts),
-		"config":      fmt.Sprintf(sshConfig, port, hostName, home, "id_ed25519"),
-		"config2":     fmt.Sprintf(sshConfig, port, hostName, home, "id_second"),
+		"config":      fmt.Sprintf(sshConfig, port, hostName, home, "id_ed25519", name),
+		"config2":     fmt.Sprintf(sshConfig, port, hostName, home, "id_second", name),
 	}
 	for file, text := range files {
 		if err := os.WriteFile(filepath.Join(home, file), []byte(text), 0o600); err != nil {

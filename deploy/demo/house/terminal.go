@@ -39,8 +39,9 @@ type Terminal struct {
 }
 
 // shellStart makes the shell of the story: its ssh is OpenSSH's, with the
-// person's own configuration, which everywhere else is found by itself.
-const shellStart = `PS1='%[1]s$ '; PS2='> '; HISTFILE=; cd "$HOME"; ssh() { command ssh -F "$HOME/.ssh/%[2]s" "$@"; }; bind 'set enable-bracketed-paste off'`
+// person's own configuration, which everywhere else is found by itself. The
+// prompt shows the exit status of what failed.
+const shellStart = `PROMPT_COMMAND='s=$?; PS1="%[1]s$ "; [ $s = 0 ] || PS1="%[1]s [$s]$ "'; HISTFILE=; cd "$HOME"; ssh() { command ssh -F "$HOME/.ssh/%[2]s" "$@"; }; bind 'set enable-bracketed-paste off'`
 
 func OpenTerminal(name, home, sshConfig string, s Size) (*Terminal, error) {
 	rc, err := os.CreateTemp(home, ".start")
