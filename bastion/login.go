@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -24,47 +25,56 @@ import (
 // opens a stranger's link sees a code that only the stranger could type, and
 // the page says for which key and address it would be.
 
-// Bounds of a login (HARDENING: five minutes, one use, three tries).
+// Bounds of a login (HARDENING: five minutes, one use, three tries). There are
+// no timers: what is over is forgotten when somebody looks.
 const (
 	loginLife     = 5 * time.Minute
 	maxLogins     = 10_000 // under way at once
 	maxPerAddress = 50     // of them from one address
-	loginTries    = 3
+	loginTries    = 3      // at the code
+	loginStarts   = 10     // at the identity provider, all by one browser
 )
 
-// IdentityProvider signs people in; certs/oidc is one.
+// IdentityProvider signs people in; certs/oidc is one. If an error has a
+// method Sentence() string, the person reads that, and else only that it did
+// not work.
 type IdentityProvider interface {
 	// AuthURL is where the browser goes.
 	AuthURL(ctx context.Context, state, nonce, verifier string) (string, error)
 	// Exchange turns the code that the browser brought back into an identity.
-	// The error is a sentence for the person.
+	// issuer is the iss parameter of the answer (RFC 9207), or empty.
 	Exchange(ctx context.Context, code, verifier, nonce, issuer string) (session.Identity, error)
 }
 
-// Logins is the LoginDesk: the logins that are under way, and their pages.
+// Logins is the LoginDesk: the logins that are under way, and their pages. It
+// is safe for concurrent use.
 type Logins struct {
 	base     string // how browsers reach the pages, without a slash at the end
 	provider IdentityProvider
 	log      *slog.Logger
 	served   map[string]string // plain texts by path, such as /known_hosts
 
-	mu   sync.Mutex
-	open map[string]*login
+	mu    sync.Mutex
+	open  map[string]*login
+	from  map[string]int // how many of them by network
+	swept time.Time
 }
 
 // login is one that is under way.
 type login struct {
 	id      string
 	from    string // host:port of the SSH client
+	network string // that from belongs to
 	key     string // fingerprint, or empty
 	expires time.Time
 	tries   int
 
 	// Set when a browser has begun.
+	starts   int
 	browser  [32]byte // hash of its cookie
-	state    string
+	state    string   // empty while no answer of the provider is awaited
 	nonce    string
-	verifier string
+	verifier string // PKCE's (RFC 7636)
 
 	// Set when the identity provider has said who it is.
 	who  session.Identity
@@ -73,29 +83,57 @@ type login struct {
 
 // NewLogins returns the desk. served are texts that the pages give out, by path.
 func NewLogins(base string, provider IdentityProvider, served map[string]string, log *slog.Logger) *Logins {
-	return &Logins{base: strings.TrimSuffix(base, "/"), provider: provider, served: served, log: log, open: map[string]*login{}}
+	return &Logins{base: strings.TrimSuffix(base, "/"), provider: provider, served: served, log: log, open: map[string]*login{}, from: map[string]int{}}
 }
 
 // Begin is LoginDesk's.
 func (l *Logins) Begin(from, fingerprint string) (id, url string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	same := 0
-	for id, x := range l.open {
-		switch {
-		case time.Now().After(x.expires):
-			delete(l.open, id)
-		case hostOf(x.from) == hostOf(from):
-			same++
-		}
+	network := networkOf(from)
+	if l.full(network) {
+		l.sweep()
 	}
-	if len(l.open) >= maxLogins || same >= maxPerAddress {
+	if l.full(network) {
 		return "", "", errors.New("too many logins are under way; try again in a few minutes")
 	}
-	x := &login{id: newLoginID(), from: from, key: fingerprint, expires: time.Now().Add(loginLife)}
+	x := &login{id: newLoginID(), from: from, network: network, key: fingerprint, expires: time.Now().Add(loginLife)}
+	if l.open[x.id] != nil {
+		return "", "", errors.New("that went wrong; connect again") // once in a hundred million logins
+	}
 	l.open[x.id] = x
-	return x.id, l.base + "/login/" + x.id, nil
+	l.from[network]++
+	return x.id, l.link(x.id), nil
 }
+
+func (l *Logins) full(network string) bool {
+	return len(l.open) >= maxLogins || l.from[network] >= maxPerAddress
+}
+
+// sweep forgets what is over, at most once a second: somebody who is refused
+// may be asking all the time. The caller holds mu.
+func (l *Logins) sweep() {
+	now := time.Now()
+	if now.Sub(l.swept) < time.Second {
+		return
+	}
+	l.swept = now
+	for _, x := range l.open {
+		if !now.Before(x.expires) {
+			l.forget(x)
+		}
+	}
+}
+
+// forget takes a login off the desk. The caller holds mu.
+func (l *Logins) forget(x *login) {
+	delete(l.open, x.id)
+	if l.from[x.network]--; l.from[x.network] <= 0 {
+		delete(l.from, x.network)
+	}
+}
+
+func (l *Logins) link(id string) string { return l.base + "/login/" + id }
 
 func hostOf(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
@@ -103,6 +141,29 @@ func hostOf(addr string) string {
 		return addr
 	}
 	return host
+}
+
+// networkOf is what one client can have many of: an IPv4 address, or the /64
+// of an IPv6 one.
+func networkOf(from string) string {
+	addr, err := netip.ParseAddr(hostOf(from))
+	if err != nil {
+		return hostOf(from)
+	}
+	if addr = addr.Unmap().WithZone(""); addr.Is6() {
+		return netip.PrefixFrom(addr, 64).Masked().String()
+	}
+	return addr.String()
+}
+
+// Cancel ends a login that nobody waits for any more, as when the connection
+// went away. Its link and its code are then good for nothing.
+func (l *Logins) Cancel(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if x := l.open[id]; x != nil {
+		l.forget(x)
+	}
 }
 
 // Redeem is LoginDesk's: the code is right once, and wrong three times at most.
@@ -113,90 +174,127 @@ func (l *Logins) Redeem(_ context.Context, id, code string) (session.Identity, e
 	if x == nil {
 		return session.Identity{}, errors.New("this login is over; connect again for a new link")
 	}
-	if x.tries++; x.tries >= loginTries {
-		defer delete(l.open, id)
+	x.tries++
+	right := x.code != "" && subtle.ConstantTimeCompare([]byte(code), []byte(x.code)) == 1
+	if right || x.tries >= loginTries {
+		l.forget(x)
 	}
 	switch {
+	case right:
+		return x.who, nil
 	case x.code == "":
 		return session.Identity{}, errors.New("open the link first; the code is on the page you see after signing in")
-	case subtle.ConstantTimeCompare([]byte(code), []byte(x.code)) != 1:
-		return session.Identity{}, errors.New("that is not the code")
 	}
-	delete(l.open, id)
-	return x.who, nil
+	return session.Identity{}, errors.New("that is not the code")
 }
 
 // alive returns a login that has not ended. The caller holds mu.
 func (l *Logins) alive(id string) *login {
 	x := l.open[id]
-	if x != nil && time.Now().After(x.expires) {
-		delete(l.open, id)
+	if x != nil && !time.Now().Before(x.expires) {
+		l.forget(x)
 		return nil
 	}
 	return x
 }
 
 // start binds a login to the browser that opened its link: the first one, as
-// the second would be somebody the link was sent to.
-func (l *Logins) start(id, cookie string) (login, error) {
+// the second would be somebody the link was sent to. had is the cookie that the
+// browser came with; cookie is what it shall keep, never chosen by another.
+func (l *Logins) start(id, had string) (_ login, cookie string, _ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x := l.alive(id)
 	switch {
 	case x == nil:
-		return login{}, errGone
-	case x.code != "" || x.state != "" && x.browser != sha256.Sum256([]byte(cookie)):
-		return login{}, errUsed
+		return login{}, "", errGone
+	case x.starts == 0:
+		had = secret()
+		x.browser = sha256.Sum256([]byte(had))
+	case !x.isBrowser(had):
+		return login{}, "", errTaken
+	case x.code != "":
+		return login{}, "", errShown
+	case x.starts >= loginStarts:
+		return login{}, "", errGone
 	}
-	x.browser = sha256.Sum256([]byte(cookie))
-	x.state, x.nonce, x.verifier = x.id+"."+secret(), secret(), secret()+secret()
-	return *x, nil
+	x.starts++
+	x.state, x.nonce, x.verifier = x.id+"."+secret(), secret(), secret()
+	return *x, had, nil
+}
+
+func (x *login) isBrowser(cookie string) bool {
+	hash := sha256.Sum256([]byte(cookie))
+	return x.starts > 0 && subtle.ConstantTimeCompare(hash[:], x.browser[:]) == 1
 }
 
 // come finds the login that a browser comes back to, and lets it come once.
 func (l *Logins) come(state, cookie string) (login, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	id, _, _ := strings.Cut(state, ".")
-	x := l.alive(id)
-	if x == nil {
+	x := l.alive(loginOf(state))
+	switch {
+	case x == nil:
 		return login{}, errGone
-	}
-	hash := sha256.Sum256([]byte(cookie))
-	if cookie == "" || subtle.ConstantTimeCompare(hash[:], x.browser[:]) != 1 ||
-		x.state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(x.state)) != 1 {
+	case !x.isBrowser(cookie):
 		return login{}, errForeign
+	case x.code != "":
+		return login{}, errShown
+	case x.state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(x.state)) != 1:
+		return login{}, errStale
 	}
 	came := *x
-	x.state = "used"
+	x.state = ""
 	return came, nil
 }
 
+// loginOf is the login that a state belongs to.
+func loginOf(state string) string {
+	id, _, _ := strings.Cut(state, ".")
+	return id
+}
+
 // settle keeps who signed in and draws the code.
-func (l *Logins) settle(id string, who session.Identity) (login, error) {
+func (l *Logins) settle(id string, who session.Identity) (code string, _ error) {
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil {
+		return "", err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x := l.alive(id)
-	if x == nil || x.code != "" {
-		return login{}, errGone
-	}
-	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
-	if err != nil {
-		return login{}, err
+	switch {
+	case x == nil:
+		return "", errGone
+	case x.code != "":
+		return "", errShown
+	case !who.Valid():
+		return "", errors.New("the identity provider named nobody")
 	}
 	x.who, x.code = who, fmt.Sprintf("%06d", n)
-	return *x, nil
+	return x.code, nil
 }
+
+// crockford has no letters that look like digits.
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 // newLoginID is 40 random bits in Crockford's base 32, XXXX-XXXX.
 func newLoginID() string {
-	const letters = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	var b [8]byte
 	rand.Read(b[:])
 	for i := range b {
-		b[i] = letters[b[i]&31]
+		b[i] = crockford[b[i]&31]
 	}
 	return string(b[:4]) + "-" + string(b[4:])
+}
+
+// typedLoginID forgives how people type one.
+func typedLoginID(s string) string {
+	s = strings.NewReplacer("-", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(s))
+	if len(s) != 8 {
+		return ""
+	}
+	return s[:4] + "-" + s[4:]
 }
 
 // secret is 256 random bits as text.

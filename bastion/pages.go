@@ -2,7 +2,9 @@ package bastion
 
 import (
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"html/template"
 	"io"
@@ -12,12 +14,15 @@ import (
 )
 
 // This file is what a browser sees of a login: plain HTML, no script, nothing
-// cached, nothing that another site could frame or post to.
+// cached, nothing that another site could frame, read or post to.
 
+// What can be wrong with a link; sorry has the pages.
 var (
-	errGone    = errors.New("gone")
-	errUsed    = errors.New("used")
-	errForeign = errors.New("foreign")
+	errGone    = errors.New("the login is over")
+	errTaken   = errors.New("the link was opened in another browser")
+	errShown   = errors.New("the code was shown already")
+	errStale   = errors.New("the answer was used already, or is an older one")
+	errForeign = errors.New("the answer came to another browser")
 )
 
 // page is what the template shows.
@@ -25,28 +30,45 @@ type page struct {
 	Title string
 	Text  string
 	Next  string // what to do
+	Again string // a link to the same login, when it can be tried again
+	Style template.CSS
 
 	// Of the last page.
 	Code, Name, Key, From string
 }
 
-// sorry are the pages for what can go wrong.
-var sorry = map[error]page{
-	errGone: {Title: "This link has ended", Text: "It was used, or it is older than five minutes, or it never was one.",
-		Next: "Connect with ssh again: it prints a new link."},
-	errUsed: {Title: "This link is in use", Text: "It was opened before, perhaps in another browser. A link is good for one.",
-		Next: "If that was not you, somebody may have read it. Connect with ssh again: it prints a new link."},
-	errForeign: {Title: "This login was not begun here", Text: "Your browser comes back from the identity provider to a login that another browser began.",
-		Next: "If somebody sent you a link, do not go on. If it was yours, connect with ssh again and open the new link in this browser."},
+// sorry is the page for a link with something wrong.
+func sorry(err error) (status int, p page) {
+	const again = "Connect with ssh again: it prints a new link."
+	switch {
+	case errors.Is(err, errTaken):
+		return http.StatusConflict, page{Title: "This link is in use", Text: "It was opened before, in another browser, or this one keeps no cookies. A link is good for one browser.",
+			Next: "If that was not you, somebody may have read it. " + again}
+	case errors.Is(err, errShown):
+		return http.StatusConflict, page{Title: "The code was shown already", Text: "You are signed in, and the page with the code was shown once.",
+			Next: "If you have not typed it yet and cannot see it any more, connect with ssh again: it prints a new link."}
+	case errors.Is(err, errStale):
+		return http.StatusConflict, page{Title: "This page is an old one", Text: "Your browser came back with an answer that was used already.",
+			Next: "Open the link in your terminal again. " + again}
+	case errors.Is(err, errForeign):
+		return http.StatusForbidden, page{Title: "This login was not begun here", Text: "Your browser comes back from the identity provider to a login that another browser began.",
+			Next: "If somebody sent you a link, do not go on. If it was yours, allow cookies, connect with ssh again, and open the new link in this browser."}
+	case errors.Is(err, errGone):
+		return http.StatusGone, page{Title: "This link has ended", Text: "It was used, or it is older than five minutes, or it never was one.", Next: again}
+	}
+	return http.StatusInternalServerError, page{Title: "That went wrong", Text: "Something here is broken; it is in the log.", Next: again}
 }
 
-//go:embed page.html.tmpl
-var pageText string
+var (
+	//go:embed page.html.tmpl
+	pageText string
+	//go:embed page.css
+	pageStyle string
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
+	pageTemplate = template.Must(template.New("page").Parse(pageText))
+)
 
 const (
-	cookieName  = "twokey_login"
 	maxQuery    = 8 << 10 // bytes
 	pageTimeout = 15 * time.Second
 )
@@ -66,24 +88,37 @@ func (l *Logins) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		l.show(w, http.StatusNotFound, page{Title: "There is nothing here", Text: "twokey speaks SSH.", Next: "Connect with ssh; it prints a link when you have to sign in."})
 	})
-	return guarded(mux)
+	return l.guarded(mux)
 }
 
-// guarded sets what every answer says, and bounds every request.
-func guarded(next http.Handler) http.Handler {
+// guarded sets what every answer says, bounds every request, and keeps a
+// mistake of ours from telling anything.
+func (l *Logins) guarded(next http.Handler) http.Handler {
+	hash := sha256.Sum256([]byte(pageStyle))
+	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Content-Security-Policy", policy)
 		h.Set("Cache-Control", "no-store")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if l.https() {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if len(r.URL.RawQuery) > maxQuery {
 			http.Error(w, "too long", http.StatusRequestURITooLong)
 			return
 		}
+		defer func() {
+			if v := recover(); v != nil {
+				l.log.Error("a page panicked", "path", r.Pattern, "panic", v)
+				status, p := sorry(nil)
+				l.show(w, status, p)
+			}
+		}()
 		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 		defer cancel()
 		r.Body = http.MaxBytesReader(w, r.Body, 0)
@@ -91,61 +126,118 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
+func (l *Logins) https() bool { return strings.HasPrefix(l.base, "https://") }
+
+// opened reports whether a person opened the page. Browsers that look ahead,
+// chat programs that draw previews and pages that embed must not use up what is good
+// for one use.
+func opened(r *http.Request) bool {
+	ahead := r.Header.Get("Sec-Purpose") + r.Header.Get("Purpose") + r.Header.Get("X-Moz")
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return r.Method == http.MethodGet && ahead == "" && (dest == "" || dest == "document")
+}
+
+func (l *Logins) notOpened(w http.ResponseWriter) {
+	l.show(w, http.StatusForbidden, page{Title: "Open this link yourself", Text: "It works in the address bar of a browser, and nowhere else.", Next: "Copy the link from your terminal."})
+}
+
 // begin sends the browser that opened a link to the identity provider.
 func (l *Logins) begin(w http.ResponseWriter, r *http.Request) {
-	cookie := secret()
-	if had, err := r.Cookie(cookieName); err == nil && len(had.Value) == len(cookie) {
-		cookie = had.Value // the same browser may open the link twice
-	}
-	x, err := l.start(strings.ToUpper(r.PathValue("id")), cookie)
-	if err != nil {
-		l.show(w, http.StatusGone, sorry[err])
+	if !opened(r) {
+		l.notOpened(w)
 		return
 	}
-	url, err := l.provider.AuthURL(r.Context(), x.state, x.nonce, x.verifier)
+	id := typedLoginID(r.PathValue("id"))
+	x, cookie, err := l.start(id, l.cookie(r, id))
 	if err != nil {
-		l.log.Error("identity provider", "error", err)
-		l.show(w, http.StatusBadGateway, page{Title: "The identity provider does not answer",
-			Text: "Nobody can sign in while it is away.", Next: "Reload this page in a minute. Certificates that were issued before still let people in."})
+		status, p := sorry(err)
+		l.show(w, status, p)
 		return
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: cookie, Path: "/login", MaxAge: int(loginLife / time.Second),
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(l.base, "https://"),
+		Name: l.cookieName(id), Value: cookie, Path: "/", MaxAge: int(loginLife / time.Second),
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: l.https(),
 	})
+	url, err := l.provider.AuthURL(r.Context(), x.state, x.nonce, x.verifier)
+	if err != nil {
+		l.log.Error("identity provider", "error", err)
+		l.show(w, http.StatusBadGateway, page{Title: "The identity provider does not answer", Text: "Nobody can sign in while it is away.",
+			Next: "Certificates that were issued before still let people in. In a minute,", Again: l.link(id)})
+		return
+	}
 	http.Redirect(w, r, url, http.StatusSeeOther)
+}
+
+// cookieName is a login's own, so that several in one browser do not meet.
+// With __Host- no other site of the same domain can set it.
+func (l *Logins) cookieName(id string) string {
+	if l.https() {
+		return "__Host-twokey-" + id
+	}
+	return "twokey-" + id
+}
+
+func (l *Logins) cookie(r *http.Request, id string) string {
+	c, err := r.Cookie(l.cookieName(id))
+	if err != nil {
+		return ""
+	}
+	return c.Value
 }
 
 // callback is where the identity provider sends the browser back to.
 func (l *Logins) callback(w http.ResponseWriter, r *http.Request) {
-	cookie := ""
-	if c, err := r.Cookie(cookieName); err == nil {
-		cookie = c.Value
+	if !opened(r) {
+		l.notOpened(w)
+		return
 	}
 	q := r.URL.Query()
-	x, err := l.come(q.Get("state"), cookie)
+	x, err := l.come(q.Get("state"), l.cookie(r, loginOf(q.Get("state"))))
 	if err != nil {
-		l.show(w, http.StatusForbidden, sorry[err])
+		if errors.Is(err, errForeign) {
+			l.log.Warn("a login came back to another browser", "browser", hostOf(r.RemoteAddr))
+		}
+		status, p := sorry(err)
+		l.show(w, status, p)
+		return
+	}
+	if said := q.Get("error"); said != "" {
+		l.log.Info("login refused", "from", x.from, "error", "the identity provider says "+oneLine(said, 100))
+		l.show(w, http.StatusForbidden, l.notSignedIn(x, "the identity provider did not let you sign in here"))
 		return
 	}
 	who, err := l.provider.Exchange(r.Context(), q.Get("code"), x.verifier, x.nonce, q.Get("iss"))
-	if said := q.Get("error"); said != "" {
-		err = errors.New("the identity provider said no: " + oneLine(said, 100))
-	}
 	if err != nil {
-		l.log.Warn("login refused", "from", x.from, "error", err)
-		l.show(w, http.StatusForbidden, page{Title: "You are not signed in", Text: oneLine(err.Error(), 300) + ".", Next: "Connect with ssh again: it prints a new link."})
+		l.log.Warn("login refused", "from", x.from, "error", oneLine(err.Error(), 1000))
+		l.show(w, http.StatusForbidden, l.notSignedIn(x, sentence(err)))
 		return
 	}
-	if x, err = l.settle(x.id, who); err != nil {
-		l.show(w, http.StatusGone, sorry[errGone])
+	code, err := l.settle(x.id, who)
+	if err != nil {
+		l.log.Warn("login refused", "from", x.from, "error", err)
+		status, p := sorry(err)
+		l.show(w, status, p)
 		return
 	}
 	l.log.Info("signed in", "person", who.Name, "subject", who.Subject, "from", x.from, "key", x.key)
-	l.show(w, http.StatusOK, page{Title: "Signed in", Code: x.code, Name: who.Name, Key: x.key, From: hostOf(x.from)})
+	l.show(w, http.StatusOK, page{Title: "Signed in", Code: code, Name: who.Name, Key: x.key, From: hostOf(x.from)})
+}
+
+func (l *Logins) notSignedIn(x login, why string) page {
+	return page{Title: "You are not signed in", Text: "Why: " + oneLine(why, 300) + ".", Next: "When that is mended, or to sign in as somebody else,", Again: l.link(x.id)}
+}
+
+// sentence is what the person may read of a provider's error.
+func sentence(err error) string {
+	var said interface{ Sentence() string }
+	if errors.As(err, &said) {
+		return said.Sentence()
+	}
+	return "the identity provider's answer was not accepted; it is in the log"
 }
 
 func (l *Logins) show(w http.ResponseWriter, status int, p page) {
+	p.Style = template.CSS(pageStyle)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := pageTemplate.Execute(w, p); err != nil {
