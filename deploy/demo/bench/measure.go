@@ -24,7 +24,7 @@ const (
 	transfers = 3
 	rounds    = 4
 	keysEach  = 100 // keystrokes in a round
-	openLines = 10  // sessions open at once, for memory
+	openLines = 25  // sessions open at once, for memory
 )
 
 // opening is the time from starting ssh to its end, for select 1.
@@ -197,6 +197,14 @@ func memory(ctx context.Context, h *house.House, plain *sshd) ([]row, error) {
 }
 
 func perLine(ctx context.Context, pid int, program string, cmd func() *exec.Cmd) (megabytes float64, err error) {
+	first, err := dial(cmd()) // what is needed once is not counted
+	if err != nil {
+		return 0, err
+	}
+	defer first.hangUp()
+	if err := first.await(ctx, house.Patience, "orders=> "); err != nil {
+		return 0, err
+	}
 	before, err := memoryOf(pid, program)
 	if err != nil {
 		return 0, err
