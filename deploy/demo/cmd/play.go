@@ -37,10 +37,12 @@ type person struct {
 	*house.Terminal
 }
 
-// Two terminals of different sizes, as people have them.
+// Terminals of different sizes, as people have them.
 var (
-	aliceSize = house.Size{Cols: 74, Rows: 22}
-	bobSize   = house.Size{Cols: 90, Rows: 26}
+	aliceSize  = house.Size{Cols: 74, Rows: 22}
+	aliceLater = house.Size{Cols: 70, Rows: 24}
+	bobSize    = house.Size{Cols: 90, Rows: 26}
+	daveSize   = house.Size{Cols: 110, Rows: 26}
 )
 
 // sits opens a window for a person.
@@ -189,9 +191,8 @@ func (p *play) outside(dir, command string) (out string) {
 	c.Dir = dir
 	b, err := c.CombinedOutput()
 	p.stage.line("$ %s", command)
-	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	for _, line := range lines[:min(len(lines), 12)] {
-		p.stage.line("  %s", line)
+	for line := range strings.Lines(string(b)) {
+		p.stage.line("  %s", strings.TrimRight(line, "\n"))
 	}
 	if err != nil {
 		p.fails(fmt.Errorf("%s: %w", command, err))

@@ -64,7 +64,7 @@ func (s *stage) scene(all ...*house.Terminal) {
 	boxes := make([][]string, len(all))
 	width := 0
 	for i, t := range all {
-		boxes[i] = box(t)
+		boxes[i] = box(t, s.cols-2)
 		width += ansi.StringWidth(boxes[i][0]) + 1
 	}
 	if width-1 > s.cols {
@@ -97,9 +97,10 @@ func beside(boxes [][]string) []string {
 	}
 }
 
-// box is a terminal's screen in a frame, with the person's name on it.
-func box(t *house.Terminal) []string {
-	width := t.Width()
+// box is a terminal's screen in a frame, with the person's name on it, as far
+// as there is room for it.
+func box(t *house.Terminal, most int) []string {
+	width := min(t.Width(), most)
 	lines := t.Lines()
 	lines = lines[max(0, len(lines)-sceneRows):]
 	box := []string{"┌─ " + t.Title + " " + strings.Repeat("─", max(0, width-ansi.StringWidth(t.Title)-3)) + "┐"}

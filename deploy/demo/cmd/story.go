@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"github.com/twokey/twokey/deploy/demo/house"
 )
 
 // This file is the story, a chapter a method, in the order in which a person
@@ -56,7 +54,7 @@ func (p *play) certificates() {
 
 	p.bob = p.sits("bob", "bob", "config", bobSize)
 	p.carol = p.sits("carol", "carol", "config", bobSize)
-	p.dave = p.sits("dave", "dave", "config", bobSize)
+	p.dave = p.sits("dave", "dave", "config", daveSize)
 	for _, who := range []*person{p.bob, p.carol, p.dave} {
 		who.logsIn()
 		who.clears()
@@ -190,13 +188,14 @@ func (p *play) work() {
 	p.show("psql itself sits in a cage: no program, no file, no network but the way to its gateway.", p.alice)
 }
 
-// resizes makes alice's window wider: psql's readline and bob's picture follow.
+// resizes makes alice's window narrower and higher: psql's readline and bob's
+// picture follow.
 func (p *play) resizes() {
 	if p.err == nil {
-		p.fails(p.alice.Resize(house.Size{Cols: 90, Rows: 24}))
+		p.fails(p.alice.Resize(aliceLater))
 	}
-	p.alice.types(`\echo :COLUMNS wide ` + strings.Repeat("=", 60))
-	p.alice.reads(`wide =+\n`)
+	p.alice.types(`\echo wraps ` + strings.Repeat("=", 60))
+	p.alice.reads(`(?m)^wraps =+$`)
 }
 
 func (p *play) watching() {
@@ -210,8 +209,9 @@ func (p *play) watching() {
 	p.show("bob's terminal has another size. He sees her screen as it is, and below it each statement as the database received it, with rows, time "+
 		"and errors. It is a rendering: no byte of hers reaches his terminal.", p.alice, p.bob)
 	id := p.live()
-	p.until("the recording arrives in the store while she works: "+strings.Join(p.stored(id), " "), func() bool {
-		return len(p.stored(id)) > 0 && !slices.Contains(p.stored(id), "manifest.json")
+	p.until("the recording arrives in the store while she works, also the new size of her window", func() bool {
+		return len(p.stored(id)) > 0 && !slices.Contains(p.stored(id), "manifest.json") &&
+			strings.Contains(p.quietly("dave", "zstd -dcq "+p.folder(id)+"/*.cast.zst"), fmt.Sprintf(`"r","%dx%d"`, aliceLater.Cols, aliceLater.Rows))
 	})
 }
 
@@ -235,8 +235,10 @@ func (p *play) leaving() {
 	p.show("bob gets up. The gate shuts at once: what alice types goes nowhere.", p.alice, p.bob)
 	p.bobSits()
 	p.alice.reads(`(?i)gate is open`)
+	p.alice.presses("\r")
 	p.alice.types("begin; update orders set state = 'held' where id = 1;")
 	p.alice.reads(`UPDATE 1`)
+	p.bob.sees(`UPDATE 1`)
 	p.show("He comes back within the grace time, and it goes on. alice begins a transaction …", p.alice, p.bob)
 	p.bobLeaves()
 	p.alice.reads(`shadow-gone|no shadow came back`)
@@ -261,14 +263,17 @@ func (p *play) killing() {
 	p.database("the UPDATE runs", "select count(*) from pg_stat_activity where usename = 'app_rw' and query like 'update%' and state = 'active'", "1")
 	p.show("The next session. alice forgot the WHERE.", p.alice, p.bob)
 	p.bob.presses("\x0b") // Ctrl-K
-	p.alice.reads(`(?i)gate is shut|killed`)
-	p.bob.types("that is all of them")
-	p.alice.reads(`that is all of them`)
+	p.alice.reads(`(?i)gate is shut`)
+	p.bob.presses("forgot the WHERE")
+	p.bob.sees(`forgot the WHERE`)
+	p.show("bob presses Ctrl-K. The gate is shut from now on; he may take his time to say why.", p.alice, p.bob)
+	p.bob.presses("\r")
+	p.alice.reads(`killed by bob.*forgot the WHERE`)
 	p.alice.ends(137)
-	p.show("bob presses Ctrl-K. The gate shuts before he has typed why; then statement, connection and psql are gone.", p.alice, p.bob)
+	p.bob.sees(`(?m)^bob\$$`)
+	p.show("Enter: statement, connection and psql are gone.", p.alice, p.bob)
 	p.database("the backend is gone", "select count(*) from pg_stat_activity where usename = 'app_rw'", "0")
 	p.database("nothing was committed", "select count(*) from orders where state not in ('new','paid')", "0")
-	p.bob.sees(`(?m)^bob\$$`)
 }
 
 func (p *play) scripts() {
@@ -315,15 +320,19 @@ func (p *play) audit() {
 	d := p.dave
 	p.until("the killed session is sealed", func() bool { return slices.Contains(p.stored(p.recording), "manifest.json") })
 	d.clears()
-	d.run("ssh bastion sessions | cut -c 1-80", 0)
-	d.run("ssh bastion replay "+p.recording+" --at 1s --speed 20 --max-idle 100ms | tail -n 5", 0)
+	d.run("ssh bastion sessions --user alice@example.com | cut -c 1-105", 0)
+	d.run("ssh bastion sessions --grep 'pg_sleep(60)::text' | cut -c 1-105", 0)
+	d.run("ssh bastion replay "+p.recording+" --at 100ms --speed 20 --max-idle 100ms | tail -n 7", 0)
+	p.show("dave is an auditor. He lists, searches and replays …", d)
+	d.clears()
 	d.run("ssh bastion export "+p.recording+" > x.cast", 0)
 	d.run("asciinema play -s 50 -i 0.1 x.cast > played", 0)
 	d.run("ssh bastion verify "+p.recording, 0)
 	d.run("ssh bastion verify --all", 0)
+	p.show("… exports what every player of terminal recordings plays, and verifies.", d)
 	p.alice.clears()
 	p.alice.run("ssh bastion replay "+p.recording, 77)
-	p.show("dave is an auditor: he lists, replays, exports and verifies. alice may not.", p.dave, p.alice)
+	p.show("alice may not.", p.alice)
 	p.until("that dave looked is itself logged", func() bool { return p.logged("audit", "dave", p.recording) })
 	if !strings.Contains(p.quietly("dave", "cat played"), "pg_sleep") {
 		p.fails(fmt.Errorf("what asciinema plays is not what alice typed"))
@@ -343,7 +352,7 @@ func (p *play) proof() {
 	p.outside(dir, sumCommand)
 	p.outside(dir, "zstd -dcq *.cast.zst > "+p.house.Path("whole.cast"))
 	p.outside(dir, "asciinema play -s 50 -i 0.1 "+p.house.Path("whole.cast")+" > "+p.house.Path("played"))
-	if p.err == nil && !strings.Contains(p.quietly("dave", "cat "+p.house.Path("played")), "that is all of them") {
+	if p.err == nil && !strings.Contains(p.quietly("dave", "cat "+p.house.Path("played")), "forgot the WHERE") {
 		p.fails(fmt.Errorf("the end is not in what was played"))
 	}
 	if p.err == nil {
