@@ -22,11 +22,14 @@ import (
 // This file is the allow-list for terminals (ECMA-48, and xterm's control
 // sequences as far as psql, readline and pagers use them).
 
-// Bounds of a control sequence. A longer one is dropped whole.
+// Bounds of a control sequence, which is dropped whole when it is longer, and of
+// a string (a title, a clipboard), which is dropped until then: a string that
+// never ends must not blind anybody.
 const (
 	maxSequence = 256 // bytes
 	maxParams   = 32
 	maxParam    = 9999
+	maxString   = 4 << 10 // bytes
 )
 
 type filterState int
@@ -49,6 +52,8 @@ type Filter struct {
 	state filterState
 	seq   []byte // the sequence so far, without what introduced it
 	rune  []byte // the beginning of a rune
+	long  int    // bytes of the string so far
+	marks int    // characters without width in a row
 }
 
 // NewFilter returns a Filter before w.
@@ -60,6 +65,7 @@ func (f *Filter) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		if n := plain(p[i:]); n > 0 && f.state == ground && len(f.rune) == 0 {
 			f.out = append(f.out, p[i:i+n]...)
+			f.marks = 0
 			i += n
 			continue
 		}
@@ -120,10 +126,11 @@ func (f *Filter) take(b byte) {
 
 // skip drops a string until it ends.
 func (f *Filter) skip(b byte) {
-	switch b {
-	case 0x07, 0x18, 0x1a:
+	f.long++
+	switch {
+	case b == 0x07 || b == 0x18 || b == 0x1a || f.long >= maxString:
 		f.state = ground
-	case 0x1b:
+	case b == 0x1b:
 		f.state = textEscape
 	}
 }
@@ -159,14 +166,25 @@ func (f *Filter) fullRune() {
 	for len(f.rune) > 0 && utf8.FullRune(f.rune) {
 		r, n := utf8.DecodeRune(f.rune)
 		f.rune = append(f.rune[:0], f.rune[n:]...)
-		f.out = appendRune(f.out, r)
+		f.emit(r)
 	}
+}
+
+// emit lets a character through, unless so many without width came before it
+// that they would climb out of their line.
+func (f *Filter) emit(r rune) {
+	if runeWidth(r) > 0 {
+		f.marks = 0
+	} else if f.marks++; f.marks > maxMarks {
+		return
+	}
+	f.out = appendRune(f.out, r)
 }
 
 // endRune emits a rune that broke off.
 func (f *Filter) endRune() {
 	for range f.rune {
-		f.out = appendRune(f.out, utf8.RuneError)
+		f.emit(utf8.RuneError)
 	}
 	f.rune = f.rune[:0]
 }
@@ -187,7 +205,7 @@ func (f *Filter) escape(b byte) {
 	case '[':
 		f.state = control
 	case ']', 'P', '_', '^', 'X':
-		f.state = text
+		f.state, f.long = text, 0
 	case '(', ')':
 		f.seq = append(f.seq, b)
 		f.state = charset
@@ -225,13 +243,16 @@ func (f *Filter) control(b byte) {
 	}
 }
 
-// finals are the control sequences that move, erase, insert, delete and scroll.
-const finals = "ABCDEFGHIJKLMPSTXZ@`adefrsu"
+// finals are the control sequences that move, erase, insert, delete and
+// scroll, and how many parameters each may have: with more they mean something else.
+var finals = map[byte]int{
+	'A': 1, 'B': 1, 'C': 1, 'D': 1, 'E': 1, 'F': 1, 'G': 1, 'H': 2, 'I': 1, 'J': 1, 'K': 1, 'L': 1, 'M': 1, 'P': 1,
+	'S': 1, 'T': 1, 'X': 1, 'Z': 1, '@': 1, '`': 1, 'a': 1, 'd': 1, 'e': 1, 'f': 2, 'r': 2, 's': 0, 'u': 0,
+}
 
-// modes are the private modes that may be set and reset: cursor keys, reverse
-// screen, wrapping, blinking and visible cursor, the alternate screen,
-// bracketed paste.
-var modes = map[int]bool{1: true, 5: true, 7: true, 12: true, 25: true, 47: true, 1047: true, 1048: true, 1049: true, 2004: true}
+// modes are the private modes that may be set and reset: cursor keys,
+// wrapping, blinking and visible cursor, the alternate screen, bracketed paste.
+var modes = map[int]bool{1: true, 7: true, 12: true, 25: true, 47: true, 1047: true, 1048: true, 1049: true, 2004: true}
 
 func appendControl(out []byte, params string, final byte) []byte {
 	private := strings.HasPrefix(params, "?")
@@ -241,19 +262,16 @@ func appendControl(out []byte, params string, final byte) []byte {
 	}
 	switch {
 	case !private && final == 'm':
-		if list = colours(list); list == nil {
-			return out
-		}
-	case !private && strings.IndexByte(finals, final) >= 0:
-		for i := range list {
-			list[i] = clamped(list[i])
-		}
+		list = colours(list)
 	case private && (final == 'h' || final == 'l'):
-		if list = allowedModes(list); list == nil {
-			return out
-		}
+		list = allowedModes(list)
 	case !private && (final == 'h' || final == 'l') && len(list) == 1 && list[0] == "4": // insert mode
+	case !private:
+		list = movement(list, final)
 	default:
+		list = nil
+	}
+	if list == nil {
 		return out
 	}
 	out = append(out, 0x1b, '[')
@@ -284,11 +302,22 @@ func number(param string) int {
 	return n
 }
 
-func clamped(param string) string {
-	if param == "" || strings.Contains(param, ":") {
-		return ""
+// movement bounds the parameters of a sequence in finals; nil when it is none.
+// Erasing what has scrolled away (3 J) is not for others to do.
+func movement(list []string, final byte) []string {
+	most, known := finals[final]
+	if !known || len(list) > max(most, 1) || most == 0 && list[0] != "" || final == 'J' && number(list[0]) > 2 {
+		return nil
 	}
-	return strconv.Itoa(number(param))
+	for i, p := range list {
+		if strings.Contains(p, ":") {
+			return nil
+		}
+		if p != "" {
+			list[i] = strconv.Itoa(number(p))
+		}
+	}
+	return list
 }
 
 func allowedModes(list []string) (kept []string) {
@@ -300,34 +329,73 @@ func allowedModes(list []string) (kept []string) {
 	return kept
 }
 
-// colours keeps all of SGR but hidden text (8). In 38;5;8 the 8 is a colour.
+// colours keeps SGR but hidden text (8), so strictly that no parameter is 8:
+// a terminal that does not know 38;5;8 or 38;2;8;8;8 may take its parts for
+// attributes. Colours in the form with colons get the common one.
 func colours(list []string) (kept []string) {
 	for i := 0; i < len(list); i++ {
-		head, _, sub := strings.Cut(list[i], ":")
-		switch n := number(head); {
+		head, sub, colon := strings.Cut(list[i], ":")
+		n := number(head)
+		switch {
 		case n == 8 || n == 28:
-		case (n == 38 || n == 48 || n == 58) && !sub:
-			take := 0
-			if i+2 < len(list) && number(list[i+1]) == 5 {
-				take = 3
-			} else if i+4 < len(list) && number(list[i+1]) == 2 {
-				take = 5
+		case n == 38 || n == 48 || n == 58:
+			c, used := list[i+1:], 0
+			if colon {
+				c = subcolour(sub)
 			}
-			if take == 0 {
+			if c, used = colour256(n, c); c == nil && !colon {
 				return kept // what the rest means is anyone's guess
 			}
-			for _, p := range list[i : i+take] {
-				kept = append(kept, strconv.Itoa(min(number(p), 255)))
+			kept = append(kept, c...)
+			if !colon {
+				i += used
 			}
-			i += take - 1
-		case sub && len(list[i]) > 24:
-		case sub:
-			kept = append(kept, list[i])
-		default:
+		case n == 4 && colon:
+			if len(sub) == 1 && sub >= "0" && sub <= "5" {
+				kept = append(kept, list[i])
+			}
+		case !colon && n < 108:
 			kept = append(kept, strconv.Itoa(n))
 		}
 	}
 	return kept
+}
+
+// subcolour turns the rest of 38:5:n and 38:2:[space]:r:g:b into a list.
+func subcolour(sub string) []string {
+	list := strings.Split(sub, ":")
+	if list[0] == "2" && len(list) >= 5 {
+		return append([]string{"2"}, list[2:5]...)
+	}
+	return list
+}
+
+// colour256 is one of 256 colours or red, green and blue, for n: 38 or 48. An
+// underline's (58) is read and dropped. It returns how many parameters that took.
+func colour256(n int, list []string) (kept []string, used int) {
+	switch {
+	case len(list) >= 2 && number(list[0]) == 5:
+		used = 2
+	case len(list) >= 4 && number(list[0]) == 2:
+		used = 4
+	default:
+		return nil, 0
+	}
+	if n == 58 {
+		return []string{}, used
+	}
+	kept = []string{strconv.Itoa(n), strconv.Itoa(number(list[0]))}
+	for _, p := range list[1:used] {
+		c := min(number(p), 255)
+		switch {
+		case c == 8 && used == 2:
+			return []string{strconv.Itoa(n + 52)}, used // bright black has a number of its own: 90 and 100
+		case c == 8:
+			c = 9 // nobody sees the difference
+		}
+		kept = append(kept, strconv.Itoa(c))
+	}
+	return kept, used
 }
 
 // Clean makes text fit for one line of any terminal: line breaks and tabs

@@ -1,23 +1,39 @@
 package shadow
 
+import (
+	"time"
+	"unicode/utf8"
+)
+
 // This file reads keys. Whatever comes in an escape sequence, be it an arrow
 // key, a paste or a terminal's answer to a question, is one key or none: no
-// byte within it can be a command.
+// byte within it can be a command. A sequence that stops in the middle is given up
+// after a while, so that no stray ESC can take the keys away from anyone.
 
-// Key is a key that means something here: a rune, or one of the names below.
-type Key rune
+// key is a key that means something here: a rune, or one of the names below.
+type key rune
 
 const (
-	keyNone     Key = 0
-	keyEnter    Key = '\r'
-	keyEsc      Key = 0x1b
-	keyBack     Key = 0x7f
-	keyKill     Key = 0x0b // Ctrl-K
-	keyHold     Key = 0x0f // Ctrl-O
-	keySay      Key = 0x14 // Ctrl-T
-	keyLeave    Key = 0x18 // Ctrl-X
-	keyPageUp   Key = -1
-	keyPageDown Key = -2
+	keyNone     key = 0
+	keyStop     key = 0x03 // Ctrl-C
+	keyEnd      key = 0x04 // Ctrl-D
+	keyBack     key = 0x7f
+	keyEnter    key = '\r'
+	keyEsc      key = 0x1b
+	keyKill     key = 0x0b // Ctrl-K
+	keyHold     key = 0x0f // Ctrl-O
+	keySay      key = 0x14 // Ctrl-T
+	keyLeave    key = 0x18 // Ctrl-X
+	keyPageUp   key = -1
+	keyPageDown key = -2
+)
+
+// How long a sequence may stand still before it is given up: an ESC alone is
+// the key, a paste may come over a slow network.
+const (
+	escPatience      = 100 * time.Millisecond
+	sequencePatience = time.Second
+	pastePatience    = 10 * time.Second
 )
 
 type keyState int
@@ -39,25 +55,40 @@ type keyReader struct {
 	state keyState
 	seq   []byte
 	tail  []byte // of a paste, to find its end
+	rune  []byte
 }
 
-// pendingEsc reports whether an ESC waits for what follows. When nothing does,
-// it was the key.
-func (k *keyReader) pendingEsc() bool { return k.state == keyEscape }
+// patience is how long the next byte may take before giveUp is to be called; 0
+// when nothing is under way.
+func (k *keyReader) patience() time.Duration {
+	switch k.state {
+	case keyGround:
+		return 0
+	case keyEscape:
+		return escPatience
+	case keyPaste:
+		return pastePatience
+	}
+	return sequencePatience
+}
 
-// flushEsc makes a waiting ESC the key.
-func (k *keyReader) flushEsc() Key {
+// giveUp ends what is under way. An ESC alone was the key.
+func (k *keyReader) giveUp() key {
+	was := k.state
 	k.state = keyGround
-	return keyEsc
+	if was == keyEscape {
+		return keyEsc
+	}
+	return keyNone
 }
 
 // take takes one byte and returns the key it ends, or keyNone.
-func (k *keyReader) take(b byte) Key {
+func (k *keyReader) take(b byte) key {
 	switch k.state {
 	case keyGround:
 		return k.ground(b)
 	case keyEscape:
-		return k.escape(b)
+		k.escape(b)
 	case keyControl:
 		return k.control(b)
 	case keyString:
@@ -79,7 +110,11 @@ func (k *keyReader) take(b byte) Key {
 	return keyNone
 }
 
-func (k *keyReader) ground(b byte) Key {
+func (k *keyReader) ground(b byte) key {
+	if b >= 0x80 {
+		return k.runeByte(b)
+	}
+	k.rune = k.rune[:0]
 	switch b {
 	case 0x1b:
 		k.state = keyEscape
@@ -89,10 +124,23 @@ func (k *keyReader) ground(b byte) Key {
 	case '\b':
 		return keyBack
 	}
-	return Key(b)
+	return key(b)
 }
 
-func (k *keyReader) escape(b byte) Key {
+func (k *keyReader) runeByte(b byte) key {
+	k.rune = append(k.rune, b)
+	if !utf8.FullRune(k.rune) {
+		return keyNone
+	}
+	r, _ := utf8.DecodeRune(k.rune)
+	k.rune = k.rune[:0]
+	if r == utf8.RuneError {
+		return keyNone
+	}
+	return key(r)
+}
+
+func (k *keyReader) escape(b byte) {
 	k.seq = k.seq[:0]
 	switch b {
 	case '[':
@@ -105,10 +153,13 @@ func (k *keyReader) escape(b byte) Key {
 	default: // Alt and a key
 		k.state = keyGround
 	}
-	return keyNone
 }
 
-func (k *keyReader) control(b byte) Key {
+func (k *keyReader) control(b byte) key {
+	if b == 0x1b {
+		k.state = keyEscape
+		return keyNone
+	}
 	if b < 0x40 || b > 0x7e || b == '[' && len(k.seq) == 0 {
 		if len(k.seq) < maxKeySequence {
 			k.seq = append(k.seq, b)

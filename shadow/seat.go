@@ -6,32 +6,32 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
 	"github.com/twokey/twokey/session"
 )
 
-// This file is a shadow at a terminal: frames go out, keys come in.
+// This file is a shadow at a terminal: keys come in, frames go out. The two do
+// not wait for each other: a terminal that takes nothing, or a session whose
+// tape hangs, must not stand between a shadow and the kill.
 
 // frameInterval is the shortest time between two frames. A slow network makes it
 // longer; it never slows the view.
 const frameInterval = time.Second / 30
 
-// escWait is how long an ESC may be the beginning of a sequence.
-const escWait = 100 * time.Millisecond
-
 // SeatTerminal is the shadow's terminal.
 type SeatTerminal struct {
-	In     io.Reader
-	Out    io.Writer
+	In     io.Reader // keys
+	Out    io.Writer // may block for as long as the terminal does
 	Size   session.Size
-	Resize <-chan session.Size
+	Resize <-chan session.Size // may be nil
 }
 
 const (
-	enter = "\x1b[?1049h\x1b[?7l\x1b[2J" // the alternate screen, no wrapping
-	leave = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
+	enter = "\x1b[?1049h\x1b[?7l\x1b[?2004h" // the alternate screen, no wrapping, pastes marked as such
+	leave = "\x1b[0m\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"
 )
 
 // ErrLeft is returned by Sit and Stream when the shadow got up.
@@ -39,84 +39,97 @@ var ErrLeft = errors.New("you left")
 
 // seatUI is one shadow's seat.
 type seatUI struct {
-	seat *session.Seat
-	view *View
-	t    SeatTerminal
-	size session.Size
-	keys keyReader
+	desk
+	chair chair
+	facts func() facts
+	view  *View
+	in    io.Reader
+	out   io.Writer
+	sizes <-chan session.Size
+	keys  keyReader
 
-	mode   mode
-	typed  []rune // in a prompt
-	scroll int
-	help   bool
-	left   bool
-	shown  frame
+	mu      sync.Mutex // of what follows, which the painter reads
+	size    session.Size
+	prompt  prompt
+	typed   []rune // at a prompt
+	scroll  int
+	help    bool
+	holding bool
+	left    bool
+	touched chan struct{} // holds a token when the frame must be drawn anew
 }
 
-type mode int
+// facts is what the status lines say.
+type facts struct {
+	me   string
+	want session.Request
+	gate session.Gate
+	tape session.Health
+}
+
+type prompt int
 
 const (
-	watching mode = iota
-	killing       // the reason is being typed; the gate is held
+	watching prompt = iota
+	killing         // the reason is being typed; the gate is held
 	saying
 	leaving // asked to confirm
 )
 
 // Sit shows the session to a seated shadow until the session ends (nil), the
-// shadow leaves (ErrLeft), the view fails, or ctx ends. It does not give up the
-// seat: the caller does, whatever the reason.
+// shadow leaves (ErrLeft), the view or the terminal fails, or ctx ends (its
+// cause). It does not give up the seat: the caller does, whatever the reason.
+// After Sit, In is read until a Read returns, and dropped.
 func Sit(ctx context.Context, seat *session.Seat, v *View, t SeatTerminal) error {
-	u := &seatUI{seat: seat, view: v, t: t, size: t.Size}
-	if _, err := io.WriteString(t.Out, enter); err != nil {
-		return err
-	}
-	err := u.run(ctx)
-	io.WriteString(t.Out, leave)
-	v.mu.Lock()
-	cause := v.cause
-	v.mu.Unlock()
-	if err == nil && cause != nil {
-		fmt.Fprintf(t.Out, "The session has ended: %s\r\n", Clean(cause.Error()))
-	}
-	return err
+	s := seat.Session()
+	known := facts{me: Clean(seat.Who().Name), want: s.Request()}
+	return sit(ctx, seat, v, t, func() facts {
+		now := known
+		now.gate, now.tape = s.Gate(), s.Health()
+		return now
+	})
 }
 
-func (u *seatUI) run(ctx context.Context) error {
-	input := make(chan []byte)
+func sit(ctx context.Context, c chair, v *View, t SeatTerminal, known func() facts) error {
+	u := &seatUI{
+		chair: c, facts: known, view: v, in: t.In, out: t.Out, sizes: t.Resize, size: t.Size,
+		desk: newDesk(), touched: make(chan struct{}, 1),
+	}
 	done := make(chan struct{})
-	defer close(done)
+	painted := make(chan error, 1)
+	go func() { painted <- u.paint(done) }() // waited for below, as long as is decent: it may hang in a write
+	err := u.watch(ctx, done, painted)
+	close(done)
+	return u.end(err, painted)
+}
+
+// watch is the life of a seat: keys, until there is a reason to end.
+func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan error) error {
+	input := make(chan []byte)
 	go u.read(input, done) // ends with done, or when the channel that In reads is closed
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	go u.act(done)         // ends with done, unless the session's tape hangs; then with it
 	for {
-		changed := u.view.Changed()
-		if err := u.paint(); err != nil {
-			return err
-		}
-		pause := time.After(frameInterval)
-		var esc <-chan time.Time
-		if u.keys.pendingEsc() {
-			esc = time.After(escWait)
+		var stuck <-chan time.Time
+		if patience := u.keys.patience(); patience > 0 {
+			stuck = time.After(patience)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-u.view.over:
-			u.paint()
 			return u.view.Err()
+		case err := <-painted:
+			painted <- err
+			return err
 		case p, more := <-input:
 			if !more {
 				return io.EOF
 			}
 			u.press(p)
-		case <-esc:
-			u.key(u.keys.flushEsc())
-		case size := <-u.t.Resize:
-			u.size, u.shown = size, frame{}
-			u.seat.Resize(size)
-		case <-tick.C:
-		case <-changed:
-			<-pause
+		case <-stuck:
+			u.press(nil)
+		case size := <-u.sizes:
+			u.resize(size)
 		}
 		if u.left {
 			return ErrLeft
@@ -126,9 +139,10 @@ func (u *seatUI) run(ctx context.Context) error {
 
 func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) {
 	defer close(input)
+	defer func() { recover() }() // a reader that panics is a terminal that is gone
 	for {
 		buf := make([]byte, 256)
-		n, err := u.t.In.Read(buf)
+		n, err := u.in.Read(buf)
 		if n > 0 {
 			select {
 			case input <- buf[:n]:
@@ -142,52 +156,80 @@ func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) {
 	}
 }
 
-func (u *seatUI) press(p []byte) {
-	for _, b := range p {
-		if k := u.keys.take(b); k != keyNone {
-			u.key(k)
-		}
+func (u *seatUI) resize(size session.Size) {
+	u.mu.Lock()
+	u.size = size
+	u.mu.Unlock()
+	u.soon(func() { u.chair.Resize(size) })
+	u.touch()
+}
+
+func (u *seatUI) touch() {
+	select {
+	case u.touched <- struct{}{}:
+	default:
 	}
 }
 
-// key does what a key means where we are.
-func (u *seatUI) key(k Key) {
+// press takes what was typed; nil when a sequence stood still too long.
+func (u *seatUI) press(p []byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer u.touch()
+	if p == nil {
+		u.key(u.keys.giveUp())
+	}
+	for _, b := range p {
+		u.key(u.keys.take(b))
+	}
+}
+
+// key does what a key means where we are. The caller holds mu.
+func (u *seatUI) key(k key) {
 	switch {
-	case k == keyKill && u.mode != killing: // from anywhere, at once
-		u.seat.Hold()
-		u.mode, u.typed = killing, nil
-	case u.mode == watching:
+	case k == keyNone:
+	case k == keyKill && u.prompt != killing: // from anywhere, at once
+		u.hold(true)
+		u.prompt, u.typed = killing, nil
+	case u.prompt == watching:
 		u.command(k)
-	case u.mode == leaving:
+	case u.prompt == leaving:
 		u.left = k == 'y' || k == 'Y' || k == keyLeave
-		u.mode = watching
+		u.prompt = watching
 	case k == keyEsc:
-		u.mode = watching
+		u.prompt = watching
 	case k == keyEnter:
 		u.enter()
 	case k == keyBack && len(u.typed) > 0:
 		u.typed = u.typed[:len(u.typed)-1]
-	case k > 0 && len(u.typed) < 200 && (unicode.IsPrint(rune(k)) && k < 0x80):
+	case k > 0 && len(u.typed) < 200 && unicode.IsPrint(rune(k)):
 		u.typed = append(u.typed, rune(k))
 	}
 }
 
-func (u *seatUI) command(k Key) {
+func (u *seatUI) hold(yes bool) {
+	u.holding = yes
+	if yes {
+		u.soon(u.chair.Hold)
+	} else {
+		u.soon(u.chair.Release)
+	}
+}
+
+func (u *seatUI) command(k key) {
 	switch k {
 	case keyHold:
-		if u.seat.Holding() {
-			u.seat.Release()
-		} else {
-			u.seat.Hold()
-		}
+		u.hold(!u.holding)
 	case keySay:
-		u.mode, u.typed = saying, nil
+		u.prompt, u.typed = saying, nil
 	case keyLeave:
-		u.mode = leaving
+		u.prompt = leaving
 	case '?':
 		u.help = !u.help
+	case keyEsc:
+		u.help, u.scroll = false, 0
 	case keyPageUp:
-		u.scroll += 5
+		u.scroll = min(u.scroll+5, maxLines)
 	case keyPageDown:
 		u.scroll = max(u.scroll-5, 0)
 	}
@@ -195,66 +237,146 @@ func (u *seatUI) command(k Key) {
 
 func (u *seatUI) enter() {
 	text := strings.TrimSpace(string(u.typed))
-	switch u.mode {
+	switch u.prompt {
 	case killing:
 		if text == "" {
 			text = "no reason given"
 		}
-		u.seat.Kill(text)
+		u.chair.Kill(text)
 	case saying:
 		if text != "" {
-			u.seat.Say(text)
+			u.soon(func() { u.chair.Say(text) })
 		}
 	}
-	u.mode, u.typed = watching, nil
+	u.prompt, u.typed = watching, nil
 }
 
-func (u *seatUI) paint() error {
-	if u.size.Cols < 40 || u.size.Rows < 10 {
-		return u.write(frame{rows: []string{fit("This window is too small to watch in.", u.size.Cols), fit("Make it 40x10 or larger.", u.size.Cols)}, cursor: [2]int{0, -1}})
+// paint draws until done, at most every frameInterval, and restores the
+// terminal. It returns the terminal's error.
+func (u *seatUI) paint(done <-chan struct{}) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the seat could not be drawn: %v", p)
+		}
+	}()
+	if _, err := io.WriteString(u.out, enter); err != nil {
+		return err
 	}
-	return u.write(u.view.draw(u.size, u.status()))
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var shown frame
+	for {
+		changed := u.view.Changed()
+		if shown, err = u.frame(shown); err != nil {
+			return err
+		}
+		select {
+		case <-done:
+			return u.farewell(shown)
+		case <-time.After(frameInterval):
+		}
+		select {
+		case <-done:
+			return u.farewell(shown)
+		case <-changed:
+		case <-u.touched:
+		case <-tick.C:
+		}
+	}
 }
 
-func (u *seatUI) write(f frame) error {
-	text := update(u.shown, f)
-	if len(u.shown.rows) == 0 {
-		text = "\x1b[2J" + text
+// frame sends what is different from the frame that is shown.
+func (u *seatUI) frame(shown frame) (frame, error) {
+	known := u.facts()
+	u.mu.Lock()
+	size, st := u.size, u.status(known)
+	u.mu.Unlock()
+	next := tooSmall(size)
+	if size.Cols >= minCols && size.Rows >= minRows {
+		next = u.view.draw(size, st)
 	}
-	u.shown = f
-	_, err := io.WriteString(u.t.Out, text)
+	if next.size = size; size != shown.size {
+		shown = frame{}
+	}
+	_, err := io.WriteString(u.out, update(shown, next))
+	return next, err
+}
+
+func tooSmall(size session.Size) frame {
+	rows := []string{fit("Too small to watch in:", size.Cols), fit(fmt.Sprintf("make it %d x %d.", minCols, minRows), size.Cols)}
+	return frame{rows: rows[:max(min(size.Rows, len(rows)), 1)], y: -1}
+}
+
+// farewell shows the last frame, gives the terminal back as it was, and says
+// why it is over.
+func (u *seatUI) farewell(shown frame) error {
+	if _, err := u.frame(shown); err != nil {
+		return err
+	}
+	text := leave
+	u.view.mu.Lock()
+	if cause := u.view.cause; cause != nil {
+		text += "The session has ended: " + Clean(cause.Error()) + "\r\n"
+	}
+	u.view.mu.Unlock()
+	_, err := io.WriteString(u.out, text)
 	return err
 }
 
-func (u *seatUI) status() status {
-	s := u.seat.Session()
-	sum, gate, want := s.Summary(), s.Gate(), s.Request()
-	words := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name}
+// status puts the facts into words. The caller holds mu.
+func (u *seatUI) status(known facts) status {
+	want := known.want
+	who := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name, clock(time.Since(want.Started))}
 	if want.Reason != "" {
-		words = append(words, want.Reason)
+		who = append(who, want.Reason)
 	}
-	words = append(words, clock(time.Since(want.Started)), "gate "+gate.String(), Stored(s.Health()), "watching: "+strings.Join(sum.Shadows, ", "))
-	st := status{open: gate.Open, words: Clean(" " + strings.Join(words, " · ")), scroll: u.scroll, help: u.help}
-	switch u.mode {
-	case killing:
-		st.bottom = " KILL: the gate is shut. Why? (Enter ends the session, Esc only holds) " + string(u.typed) + "▏"
-	case saying:
-		st.bottom = " Say: " + string(u.typed) + "▏"
-	case leaving:
-		st.bottom = " Leave? Without enough watchers the gate shuts. y to leave, any other key to stay"
-	default:
-		st.bottom = " ^K kill  ^O hold/release  ^T say  ^X leave  PgUp/PgDn statements  ? help"
+	return status{
+		me: known.me, open: known.gate.Open, scroll: u.scroll, help: u.help,
+		who:    " " + Clean(strings.Join(who, " · ")),
+		gate:   Clean(" gate " + known.gate.String() + " · " + Stored(known.tape)),
+		bottom: u.bottom(),
 	}
-	return st
 }
 
-// Stored says up to when a tape is in the store.
+func (u *seatUI) bottom() string {
+	switch u.prompt {
+	case killing:
+		return u.asked(" KILL (gate shut; Enter kills, Esc holds). Why? ")
+	case saying:
+		return u.asked(" Say: ")
+	case leaving:
+		return " Leave? Without enough watchers the gate shuts. y leaves, any other key stays"
+	}
+	hold := "^O hold"
+	if u.holding {
+		hold = "^O RELEASE"
+	}
+	text := " ^K kill  " + hold + "  ^T say  ^X leave  ? help"
+	if u.scroll > 0 {
+		text += "  (scrolled back: PgDn, Esc)"
+	}
+	return text
+}
+
+// asked is a question and the end of what is typed as the answer.
+func (u *seatUI) asked(question string) string {
+	typed := []rune(Clean(string(u.typed)))
+	room := max(u.size.Cols-len(question)-1, 8)
+	for textWidth(string(typed)) > room {
+		typed = typed[1:]
+	}
+	return question + string(typed) + "▏"
+}
+
+// Stored says up to when a tape is in the store, in words.
 func Stored(h session.Health) string {
 	switch {
 	case h.Err != nil:
 		return "RECORDING IN TROUBLE: " + h.Err.Error()
 	case h.Bytes == 0:
 		return "all stored"
+	case h.Lag < time.Minute:
+		return fmt.Sprintf("stored to %d s ago", int(h.Lag.Seconds()+0.5))
 	}
 	return "stored to " + h.Lag.Round(time.Second).String() + " ago"
 }

@@ -2,7 +2,6 @@ package shadow
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,53 +11,102 @@ import (
 )
 
 // This file is a shadow without a terminal: lines out, lines in, for scripts
-// and for being read aloud.
+// and for being read aloud. As at the seat, what goes out never stands in the
+// way of a command.
 
 // Stream prints what happens, a line each, and takes commands as lines, until
-// the session ends (nil), the shadow leaves (ErrLeft), the view fails, or ctx
-// ends. The end of in is not the end: the seat is kept for as long as the
-// connection is up.
+// the session ends (nil), the shadow leaves (ErrLeft), the view or out fails,
+// or ctx ends (its cause). The end of in is not the end: the seat is kept for as
+// long as the connection is up. It does not give up the seat: the caller does.
+// After Stream, in is read until a Read returns, and dropped.
+//
+// A line begins with the time and ">" for a statement, "<" for its result, "·"
+// for what people did; or with "|" for text on the engineer's screen.
 func Stream(ctx context.Context, seat *session.Seat, v *View, in io.Reader, out io.Writer) error {
-	lines := make(chan string)
+	return stream(ctx, seat, v, in, out)
+}
+
+func stream(ctx context.Context, c chair, v *View, in io.Reader, out io.Writer) error {
+	u := &streamUI{chair: c, view: v, lines: v.read(), desk: newDesk()}
+	defer v.done(u.lines)
 	done := make(chan struct{})
-	defer close(done)
-	go readLines(in, lines, done) // ends with done, or when the channel that in reads is closed
-	feed := &lineFeed{view: v, out: out}
+	printed := make(chan error, 1)
+	go func() { printed <- u.print(out, done) }() // waited for below, as long as is decent: it may hang in a write
+	err := u.listen(ctx, in, done, printed)
+	close(done)
+	return u.end(err, printed)
+}
+
+type streamUI struct {
+	desk
+	chair chair
+	view  *View
+	lines *lineReader
+}
+
+func (u *streamUI) listen(ctx context.Context, in io.Reader, done chan struct{}, printed chan error) error {
+	commands := make(chan string)
+	go readLines(in, commands, done) // ends with done, or when the channel that in reads is closed
+	go u.act(done)                   // ends with done, unless the session's tape hangs; then with it
 	for {
-		changed := v.Changed()
-		if err := feed.print(); err != nil {
-			return err
-		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-v.over:
-			feed.print()
-			return v.Err()
-		case line, more := <-lines:
+		case <-u.view.over:
+			return u.view.Err()
+		case err := <-printed:
+			printed <- err
+			return err
+		case command, more := <-commands:
 			if !more {
-				lines = nil
+				commands = nil
 				continue
 			}
-			answer, left := obey(seat, line)
+			answer, left := u.obey(command)
 			if left {
 				return ErrLeft
 			}
-			if _, err := fmt.Fprintln(out, answer); err != nil {
-				return err
-			}
-		case <-changed:
+			u.view.answer(u.lines, answer)
 		}
 	}
 }
 
+// print prints until done, and then what is left.
+func (u *streamUI) print(out io.Writer, done <-chan struct{}) error {
+	for over := false; ; {
+		lines, changed := u.view.take(u.lines)
+		if len(lines) > 0 {
+			if _, err := io.WriteString(out, strings.Join(lines, "\n")+"\n"); err != nil {
+				return err
+			}
+		}
+		if over {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-done:
+			over = true
+		}
+	}
+}
+
+// readLines reads commands; of one that is too long to be any, the beginning.
 func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) {
 	defer close(lines)
-	s := bufio.NewScanner(in)
-	s.Buffer(nil, 4<<10)
-	for s.Scan() {
+	defer func() { recover() }() // a reader that panics is a client that is gone
+	r := bufio.NewReaderSize(in, 4<<10)
+	for {
+		text, cut, err := r.ReadLine()
+		if err != nil {
+			return
+		}
+		command := string(text)
+		for cut && err == nil {
+			_, cut, err = r.ReadLine()
+		}
 		select {
-		case lines <- s.Text():
+		case lines <- command:
 		case <-done:
 			return
 		}
@@ -68,23 +116,27 @@ func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) {
 const streamHelp = "commands: hold, release, kill REASON, say TEXT, leave, help"
 
 // obey does what a line says.
-func obey(seat *session.Seat, line string) (answer string, left bool) {
-	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+func (u *streamUI) obey(command string) (answer string, left bool) {
+	word, rest, _ := strings.Cut(strings.TrimSpace(command), " ")
+	rest = strings.TrimSpace(Clean(rest))
 	switch strings.ToLower(word) {
 	case "hold":
-		seat.Hold()
+		u.soon(u.chair.Hold)
 		return "you hold: nothing goes on until you release", false
 	case "release":
-		seat.Release()
+		u.soon(u.chair.Release)
 		return "released", false
 	case "kill":
-		if rest = strings.TrimSpace(Clean(rest)); rest == "" {
+		if rest == "" {
 			rest = "no reason given"
 		}
-		seat.Kill(rest)
+		u.chair.Kill(rest)
 		return "killed", false
 	case "say":
-		seat.Say(rest)
+		if rest == "" {
+			return "say what? " + streamHelp, false
+		}
+		u.soon(func() { u.chair.Say(rest) })
 		return "said", false
 	case "leave":
 		return "", true
@@ -92,55 +144,4 @@ func obey(seat *session.Seat, line string) (answer string, left bool) {
 		return streamHelp, false
 	}
 	return fmt.Sprintf("unknown command %q; %s", Clean(word), streamHelp), false
-}
-
-// lineFeed prints the lines of a view, each once when it begins and statements
-// again when they are done.
-type lineFeed struct {
-	view    *View
-	out     io.Writer
-	next    int          // number of the first line not yet printed
-	running map[int]bool // statements printed as running
-}
-
-func (f *lineFeed) print() error {
-	var b bytes.Buffer
-	if f.running == nil {
-		f.running = map[int]bool{}
-	}
-	f.view.mu.Lock()
-	for n := range f.running {
-		if at := n - f.view.dropped; at < 0 || !f.view.lines[at].Running {
-			if at >= 0 {
-				printDone(&b, f.view.lines[at])
-			}
-			delete(f.running, n)
-		}
-	}
-	for ; f.next < f.view.dropped+len(f.view.lines); f.next++ {
-		at := f.next - f.view.dropped
-		if at < 0 {
-			continue
-		}
-		switch l := f.view.lines[at]; {
-		case l.Remark:
-			fmt.Fprintf(&b, "%s · %s\n", clock(l.At), l.Text)
-		case l.Running:
-			fmt.Fprintf(&b, "%s > %s\n", clock(l.At), l.Text)
-			f.running[f.next] = true
-		default:
-			fmt.Fprintf(&b, "%s > %s\n", clock(l.At), l.Text)
-			printDone(&b, l)
-		}
-	}
-	f.view.mu.Unlock()
-	if b.Len() == 0 {
-		return nil
-	}
-	_, err := f.out.Write(b.Bytes())
-	return err
-}
-
-func printDone(b *bytes.Buffer, l Line) {
-	fmt.Fprintf(b, "%s < %s  (%s)\n", clock(l.At), l.Result, fit(l.Text, 60))
 }

@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/charmbracelet/x/vt"
 
 	"github.com/twokey/twokey/session"
 )
@@ -20,36 +19,26 @@ import (
 
 // Bounds of what a view remembers.
 const (
-	maxLines = 10_000   // statements and remarks
-	maxText  = 64 << 10 // bytes of one of them
+	maxLines   = 10_000   // statements and remarks
+	maxText    = 64 << 10 // bytes of one of them
+	maxAllText = 8 << 20  // bytes of all of them
 )
 
 // View follows one session. Its methods may be called from any goroutine.
 type View struct {
-	session *session.Session
-	stop    context.CancelFunc
-	over    chan struct{} // closed when nothing follows any more
+	stop context.CancelFunc
+	over chan struct{} // closed when nothing follows any more
 
 	mu      sync.Mutex
-	screen  *vt.Emulator
+	screen  *screen
 	filter  *Filter
-	whole   bool // the scroll region is the whole screen, as far as is known
-	lines   []Line
-	byN     map[int]int // statement number to its place in lines
-	dropped int         // lines forgotten at the front
+	pane    pane
+	here    []string // names of the seated, as often as they sit
+	lost    []string // of those, who does not answer
+	readers []*lineReader
 	cause   *session.Cause
 	err     error
 	changed chan struct{} // closed and replaced when something changed
-}
-
-// Line is a statement, or a remark such as a join, in the pane.
-type Line struct {
-	At      time.Duration
-	Text    string // clean, one line
-	Remark  bool   // not a statement
-	Running bool
-	Result  string // rows and time, or the error
-	Failed  bool
 }
 
 // Watch follows a session that has not begun. The view ends with the session;
@@ -57,7 +46,7 @@ type Line struct {
 func Watch(s *session.Session) *View {
 	ctx, stop := context.WithCancel(context.Background())
 	v := newView(s.Request().Size)
-	v.session, v.stop = s, stop
+	v.stop = stop
 	feed := s.Follow()
 	go func() { // Close waits for it
 		defer close(v.over)
@@ -67,19 +56,19 @@ func Watch(s *session.Session) *View {
 	return v
 }
 
+// newView makes a view of a screen; the zero size is no terminal.
 func newView(size session.Size) *View {
-	if size == (session.Size{}) {
+	newline := size == session.Size{}
+	if newline {
 		size = session.Size{Cols: 80, Rows: 24}
 	}
 	size = size.Clamp()
 	v := &View{
-		screen: vt.NewEmulator(size.Cols, size.Rows), whole: true, byN: map[int]int{},
-		over: make(chan struct{}), changed: make(chan struct{}), stop: func() {},
+		screen: newScreen(size.Cols, size.Rows),
+		over:   make(chan struct{}), changed: make(chan struct{}), stop: func() {},
 	}
-	v.filter = NewFilter(emulated{v})
-	// The emulator answers queries into a pipe that must not fill. The filter
-	// lets none through; this ends with the emulator's Close.
-	go io.Copy(io.Discard, v.screen)
+	v.screen.newline = newline
+	v.filter = NewFilter(v.screen)
 	return v
 }
 
@@ -88,6 +77,9 @@ func (v *View) Close() {
 	v.stop()
 	<-v.over
 }
+
+// Done is closed when the view follows no more.
+func (v *View) Done() <-chan struct{} { return v.over }
 
 // Err is not nil when the view could not follow: then nobody who looks at it
 // sees the session, and their seats must be given up.
@@ -107,8 +99,8 @@ func (v *View) Changed() <-chan struct{} {
 func (v *View) follow(ctx context.Context, feed *session.Feed) {
 	for {
 		events, err := feed.Next(ctx)
-		if err == nil {
-			err = v.apply(events)
+		for i := 0; i < len(events) && err == nil; i++ {
+			err = v.apply(events[i])
 		}
 		if err != nil {
 			v.ended(err)
@@ -123,7 +115,6 @@ func (v *View) ended(err error) {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
 		v.err = fmt.Errorf("the screen could not be followed: %w", err)
 	}
-	v.screen.Close()
 	v.wake()
 }
 
@@ -132,9 +123,10 @@ func (v *View) wake() {
 	v.changed = make(chan struct{})
 }
 
-// apply brings the view up to date. The emulator is a library that eats what
-// an engineer chose: its panic is an error of this view, not the end of the bastion.
-func (v *View) apply(events []session.Event) (err error) {
+// apply brings the view up to date. The lock is held for one event at a time,
+// so that whoever draws gets in between. A mistake in the model is an error of
+// this view, not the end of the bastion.
+func (v *View) apply(e session.Event) (err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	defer v.wake()
@@ -143,183 +135,215 @@ func (v *View) apply(events []session.Event) (err error) {
 			err = fmt.Errorf("the screen model broke: %v", p)
 		}
 	}()
-	for i := 0; i < len(events); i++ {
-		e := events[i]
-		if e.Type != session.Output && e.Type != session.Errors {
-			v.happened(e)
-			continue
+	switch e.Type {
+	case session.Output, session.Errors:
+		v.filter.Write(e.Bytes)
+	case session.Resize:
+		size := e.Size.Clamp()
+		v.screen.resize(size.Cols, size.Rows)
+	case session.Statement:
+		if l := v.pane.statement(e); l != nil {
+			v.tell(*l)
 		}
-		out := e.Bytes
-		for i+1 < len(events) && (events[i+1].Type == session.Output || events[i+1].Type == session.Errors) {
-			i++ // long output comes in pieces; together they can be skipped
-			out = append(out, events[i].Bytes...)
+	case session.Result:
+		if l := v.pane.result(e.Result); l != nil {
+			for _, r := range v.readers {
+				r.tellDone(*l)
+			}
 		}
-		v.print(out)
+	default:
+		v.happened(e)
 	}
 	return nil
 }
 
-// emulated is where the filter's output goes.
-type emulated struct{ v *View }
-
-func (e emulated) Write(p []byte) (int, error) {
-	e.v.noteRegion(p)
-	return e.v.screen.Write(p)
-}
-
-// print feeds the model. A long stretch of plain lines is skipped but for its end.
-func (v *View) print(p []byte) {
-	if v.session == nil || v.session.Request().Size == (session.Size{}) {
-		p = bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n")) // without a terminal nobody has added the return
-	}
-	for len(p) > 0 {
-		n := plain(p)
-		if n == 0 || v.filter.state != ground || len(v.filter.rune) > 0 {
-			v.filter.Write(p[:1])
-			p = p[1:]
-			continue
-		}
-		v.filter.Write(v.skip(p[:n]))
-		p = p[n:]
-	}
-}
-
-// skip drops the beginning of a stretch of plain text that scrolls away within
-// the stretch. The screen ends the same: the rest begins at the left margin, as
-// what is dropped ends with CR LF; it has at least as many line ends as the
-// screen has rows, so each row that was there before has scrolled off or been
-// left above; and plain text changes nothing but cells and the cursor. That
-// holds only while the whole screen scrolls and no sequence is under way.
-func (v *View) skip(p []byte) []byte {
-	rows := v.screen.Height()
-	if !v.whole || len(p) < 4*rows*v.screen.Width() {
-		return p
-	}
-	at := len(p)
-	for range 2*rows + 1 {
-		at = bytes.LastIndexByte(p[:at], '\n')
-		if at <= 0 {
-			return p
-		}
-	}
-	if p[at-1] != '\r' {
-		return p
-	}
-	return p[at+1:]
-}
-
-// noteRegion looks for DECSTBM in filtered output.
-func (v *View) noteRegion(p []byte) {
-	for {
-		i := bytes.IndexByte(p, 0x1b)
-		if i < 0 || i+1 >= len(p) {
-			return
-		}
-		p = p[i+1:]
-		if p[0] != '[' {
-			continue
-		}
-		end := bytes.IndexFunc(p[1:], func(r rune) bool { return r >= 0x40 && r <= 0x7e })
-		if end < 0 {
-			return
-		}
-		if p[1+end] == 'r' {
-			v.whole = end == 0
-		}
-	}
-}
-
-// happened takes note of everything that is not output.
+// happened takes note of what people did and of the gate.
 func (v *View) happened(e session.Event) {
 	switch e.Type {
-	case session.Resize:
-		v.resize(e.Size.Clamp())
-	case session.Statement:
-		if e.Statement.Protocol != "parse" {
-			v.byN[e.Statement.N] = v.dropped + len(v.lines)
-			v.add(Line{At: e.At, Text: statementText(e.Statement), Running: true})
-		}
-	case session.Result:
-		v.result(e.Result)
 	case session.Join:
-		v.remark(e, "%s sat down", e.Who)
+		v.here = append(v.here, Clean(e.Who))
 	case session.Leave:
-		v.remark(e, "%s left %s", e.Who, e.Text)
+		v.here, v.lost = without(v.here, e.Who), without(v.lost, e.Who)
 	case session.Lost:
-		v.remark(e, "%s does not answer", e.Who)
+		v.lost = append(v.lost, Clean(e.Who))
 	case session.Back:
-		v.remark(e, "%s answers again", e.Who)
-	case session.Hold:
-		v.remark(e, "%s holds", e.Who)
-	case session.Release:
-		v.remark(e, "%s released", e.Who)
-	case session.Say:
-		v.remark(e, "%s says: %s", e.Who, e.Text)
-	case session.Kill:
-		v.remark(e, "%s killed the session: %s", e.Who, e.Text)
-	case session.GateShut:
-		v.remark(e, "the gate is shut: %s", e.Text)
-	case session.GateOpen:
-		v.remark(e, "the gate is open")
-	case session.Dropped:
-		v.remark(e, "%d bytes typed at the shut gate went nowhere", e.N)
-	case session.Alarm:
-		v.remark(e, "ALARM: %s", e.Text)
+		v.lost = without(v.lost, e.Who)
 	case session.End:
 		v.cause = e.Cause
-		v.remark(e, "the session has ended: %s", e.Cause.Error())
+		v.finishLine()
+	}
+	if text := remark(e); text != "" {
+		v.tell(*v.pane.add(line{at: e.At, remark: true, text: Clean(text)}))
 	}
 }
 
-func (v *View) resize(size session.Size) { v.screen.Resize(size.Cols, size.Rows) }
-
-func (v *View) remark(e session.Event, format string, args ...any) {
-	v.add(Line{At: e.At, Remark: true, Text: Clean(fmt.Sprintf(format, args...))})
-}
-
-func (v *View) add(l Line) {
-	if len(l.Text) > maxText {
-		l.Text = l.Text[:maxText] + "…"
-	}
-	v.lines = append(v.lines, l)
-	if len(v.lines) > maxLines {
-		n := len(v.lines) / 4
-		v.lines = append([]Line(nil), v.lines[n:]...)
-		v.dropped += n
+func (v *View) tell(l line) {
+	for _, r := range v.readers {
+		r.tell(l)
 	}
 }
 
-func (v *View) result(r *session.ResultInfo) {
-	at, known := v.byN[r.N]
-	delete(v.byN, r.N)
-	if at -= v.dropped; !known || at < 0 {
-		return
+// finishLine lets those who read lines have what stands in the last one.
+func (v *View) finishLine() {
+	if text := v.screen.line(); v.screen.ended != nil && text != "" {
+		v.screen.ended(text)
 	}
-	l := &v.lines[at]
-	l.Running = false
+}
+
+// without takes one mention of a name out.
+func without(names []string, who string) []string {
+	if i := slices.Index(names, Clean(who)); i >= 0 {
+		return slices.Delete(slices.Clone(names), i, i+1)
+	}
+	return names
+}
+
+// company is who else sits here, for the status line.
+func (v *View) company(me string) string {
+	var b bytes.Buffer
+	for _, name := range without(v.here, me) {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(name)
+		if slices.Contains(v.lost, name) {
+			b.WriteString(" (does not answer)")
+		}
+	}
+	return b.String()
+}
+
+// remark says in words what happened; "" for what is not worth a line.
+func remark(e session.Event) string {
+	switch e.Type {
+	case session.Join:
+		return e.Who + " sat down"
+	case session.Leave:
+		return fmt.Sprintf("%s left %s", e.Who, e.Text)
+	case session.Lost:
+		return e.Who + " does not answer"
+	case session.Back:
+		return e.Who + " answers again"
+	case session.Hold:
+		return e.Who + " holds"
+	case session.Release:
+		return e.Who + " released"
+	case session.Say:
+		return e.Who + " says: " + e.Text
+	case session.Kill:
+		return e.Who + " killed the session: " + e.Text
+	case session.GateShut:
+		return "the gate is shut: " + e.Text
+	case session.GateOpen:
+		return "the gate is open"
+	case session.Dropped:
+		return fmt.Sprintf("%d bytes typed at the shut gate went nowhere", e.N)
+	case session.Alarm:
+		return "ALARM: " + e.Text
+	case session.End:
+		if e.Cause != nil {
+			return "the session has ended: " + e.Cause.Error()
+		}
+		return "the session has ended"
+	}
+	return ""
+}
+
+// pane is the list of statements and remarks: append-only, but that the oldest
+// are forgotten.
+type pane struct {
+	lines   []line
+	bytes   int         // of their texts
+	dropped int         // lines forgotten at the front
+	running map[int]int // statement number to its line, counted with dropped
+}
+
+// line is a statement, or a remark such as a join.
+type line struct {
+	at      time.Duration
+	text    string // clean, one line
+	remark  bool   // not a statement
+	running bool
+	result  string // rows and time, or the error
+	failed  bool
+}
+
+// statement adds one that begins; nil for what is none.
+func (p *pane) statement(e session.Event) *line {
+	if e.Statement == nil || e.Statement.Protocol == "parse" {
+		return nil // a preparation runs nothing; its execution carries the text again
+	}
+	if p.running == nil {
+		p.running = map[int]int{}
+	}
+	l := p.add(line{at: e.At, text: statementText(e.Statement), running: true})
+	p.running[e.Statement.N] = p.dropped + len(p.lines) - 1
+	return l
+}
+
+func (p *pane) add(l line) *line {
+	l.text = cut(l.text, maxText)
+	p.lines = append(p.lines, l)
+	p.bytes += len(l.text)
+	if len(p.lines) > maxLines || p.bytes > maxAllText {
+		p.forget(len(p.lines) / 4)
+	}
+	return &p.lines[len(p.lines)-1]
+}
+
+func (p *pane) forget(n int) {
+	for _, l := range p.lines[:n] {
+		p.bytes -= len(l.text)
+	}
+	p.lines = slices.Clone(p.lines[n:])
+	p.dropped += n
+	for number, at := range p.running {
+		if at < p.dropped {
+			delete(p.running, number)
+		}
+	}
+}
+
+// result completes the line of a statement and returns it; nil when it is not known.
+func (p *pane) result(r *session.ResultInfo) *line {
+	if r == nil {
+		return nil
+	}
+	at, known := p.running[r.N]
+	if !known {
+		return nil
+	}
+	delete(p.running, r.N)
+	l := &p.lines[at-p.dropped]
+	l.running = false
 	took := r.Took.Round(100 * time.Microsecond)
 	if r.SQLState != "" {
-		l.Failed, l.Result = true, Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, r.Message, took))
-		return
+		l.failed, l.result = true, Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, cut(r.Message, 1000), took))
+	} else {
+		l.result = Clean(fmt.Sprintf("%s, %s, %s", cut(r.Tag, 1000), rows(r.Rows), took))
 	}
-	l.Result = Clean(fmt.Sprintf("%s, %d rows, %s", r.Tag, r.Rows, took))
+	return l
+}
+
+func rows(n int64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return fmt.Sprintf("%d rows", n)
 }
 
 func statementText(s *session.StatementInfo) string {
-	text := s.Text
-	if len(text) > maxText {
-		text = text[:maxText] + "…"
-	}
+	text := cut(s.Text, maxText)
 	if len(s.Params) > 0 {
 		text += fmt.Sprintf("  -- %q", s.Params)
 	}
-	return Clean(text)
+	return Clean(cut(text, maxText))
 }
 
-// linesFrom returns the lines from a number on, and the number behind the last.
-func (v *View) linesFrom(n int) ([]Line, int) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	from := min(max(n-v.dropped, 0), len(v.lines))
-	return append([]Line(nil), v.lines[from:]...), v.dropped + len(v.lines)
+// cut shortens text to so many bytes.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
 }
