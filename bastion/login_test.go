@@ -523,6 +523,19 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// The answer is good once, also while the identity provider thinks about it.
+func TestAnAnswerTwiceAtOnce(t *testing.T) {
+	o := newOffice(t)
+	_, link := o.begin()
+	b := o.browser()
+	back := o.redirected(b, o.redirected(b, link))
+	o.idp.slow = func() {
+		o.idp.slow = nil
+		o.sees(b, back, http.StatusConflict, "an old one")
+	}
+	o.signIn(b, back)
+}
+
 // Two tabs of one browser: one of them gets the code.
 func TestTwoTabs(t *testing.T) {
 	o := newOffice(t)

@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -57,6 +58,7 @@ type idp struct {
 	alg       jose.SignatureAlgorithm        // how it signs
 	token     func(string) string            // spoils what is signed
 	discovery func(map[string]any)           // spoils the configuration
+	padding   int                            // bytes in front of the configuration
 	answer    func(http.ResponseWriter) bool // answers instead of the token endpoint
 }
 
@@ -89,6 +91,8 @@ func (p *idp) configuration(w http.ResponseWriter, _ *http.Request) {
 	if p.discovery != nil {
 		p.discovery(d)
 	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(bytes.Repeat([]byte(" "), p.padding))
 	writeJSON(w, d)
 }
 
