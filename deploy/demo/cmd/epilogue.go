@@ -32,9 +32,8 @@ func invite(w *house.House, stage *stage) {
 	stage.line("As dave, the auditor:")
 	stage.line("  %s", ssh("dave", "bastion sessions"))
 	stage.line("  %s", ssh("dave", "-t bastion replay ID --max-idle 1s"))
-	stage.line("")
-	stage.line("carol may not. A new login, as anybody (the password is the user name):")
-	stage.line("  %s", ssh("alice", "-o CertificateFile=none -o IdentityFile=none bastion whoami"))
+	stage.line("As frank, who has no certificate yet (in the browser, pick anybody):")
+	stage.line("  %s", ssh("frank", "bastion whoami"))
 	stage.line("Logs and configuration: %s, %s", w.Path("log"), w.Config())
 }
 

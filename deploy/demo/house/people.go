@@ -16,7 +16,7 @@ import (
 // to know the bastion.
 
 // people who come with a key; what groups they are in is the identity provider's.
-var people = []string{"alice", "bob", "carol", "dave"}
+var people = []string{"alice", "bob", "carol", "dave", "frank"}
 
 // keys gives each person a key, and what they must know of the bastion: one line.
 func (h *House) keys(ctx context.Context) error {
