@@ -29,6 +29,8 @@ type Authority interface {
 type LoginDesk interface {
 	// Begin starts a login for a connection and returns the link to open.
 	Begin(from, fingerprint string) (id, url string, err error)
+	// Cancel forgets a login that will not be redeemed.
+	Cancel(id string)
 	// Redeem takes the code that the page showed. The error is a sentence for
 	// the person, who may try again; the desk counts how often.
 	Redeem(ctx context.Context, id, code string) (session.Identity, error)
@@ -181,6 +183,7 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 		ask("", "", []string{"twokey: " + oneLine(err.Error(), 300) + "\nPress Enter to leave. "}, []bool{true})
 		return session.Identity{}, err
 	}
+	defer c.server.Logins.Cancel(id)
 	prompt := fmt.Sprintf("%sSign in at %s\n  then type the code it shows here.\nCode: ", c.sorry(), url)
 	for range maxCodes {
 		answers, err := ask("", "", []string{prompt}, []bool{true})

@@ -320,6 +320,8 @@ func (d *desk) Begin(_, fingerprint string) (id, url string, err error) {
 	return "ABCD-EFGH", "https://bastion.example.com/login/ABCD-EFGH", d.broken
 }
 
+func (d *desk) Cancel(string) {}
+
 func (d *desk) Redeem(_ context.Context, id, code string) (session.Identity, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

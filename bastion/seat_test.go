@@ -172,7 +172,7 @@ func TestReplay(t *testing.T) {
 		{Type: session.Output, At: time.Hour, Bytes: []byte("an hour later\r\n")},
 	}
 	out, errs, status := h.run(dave, "lobby", "replay "+old+" --max-idle 1ms --speed 2")
-	if status != 0 || out != "psql was here\r\nan hour later\r\n" {
+	if status != 0 || out != "psql was here\nan hour later\n" {
 		t.Errorf("status %d, %q, %q", status, out, errs)
 	}
 	x := h.terminal(dave, "lobby", "replay "+old+" --at 30m")

@@ -16,10 +16,12 @@ import (
 // there. Nothing is skipped and nothing is given up; each recording waits for
 // itself alone.
 
-// The pauses between attempts, which double from the first to the last.
+// The pauses between attempts, which double from the first to the last. The
+// last is short: behind it an engineer may be waiting at a shut gate for the
+// store to come back, and one small request in two seconds harms no store.
 const (
 	firstPause = 100 * time.Millisecond
-	lastPause  = 15 * time.Second
+	lastPause  = 2 * time.Second
 )
 
 // put stores an object. That the very same bytes are there already is success:

@@ -147,7 +147,8 @@ func playDatabase(conn net.Conn) {
 
 const ready = "Z\x00\x00\x00\x05I"
 
-// canary runs psql and returns what it printed.
+// canary runs a psql, looks at what is in force around it, lets it try, and
+// returns what it printed.
 func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (string, error) {
 	s, err := c.Start(Options{Socket: w.dir, Database: "canary", User: "canary", UID: uid})
 	if err != nil {
@@ -155,23 +156,37 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 	}
 	defer s.Kill()
 	defer context.AfterFunc(ctx, s.Kill)()
+	var errs bytes.Buffer
+	done := make(chan struct{})
+	go func() { defer close(done); io.Copy(&errs, s.Errors()) }()
+	if !sings(s) {
+		s.Kill()
+		<-done
+		return "", fmt.Errorf("psql does not run in the cage (status %d): %s", s.Wait(), strings.TrimSpace(errs.String()))
+	}
+	if err := c.inForce(s.PID(), uid); err != nil && !c.off {
+		return "", err
+	}
 	script := fmt.Sprintf(strings.Join([]string{
-		`\echo ALIVE`, `\! echo R""AN`, `\! id > %[1]s/shell`, `\o |tee %[1]s/pipe`, `\qecho x`, `\o`, `\o %[1]s/file`, `\qecho x`, `\o`,
+		`\! echo R""AN`, `\! id > %[1]s/shell`, `\o |tee %[1]s/pipe`, `\qecho x`, `\o`, `\o %[1]s/file`, `\qecho x`, `\o`,
 		`\i %[1]s/secret`, "\\set zz `echo R\"\"AN`", `\echo :zz`, `\i /etc/passwd`, ";", last, "",
 	}, "\n"), w.dir)
 	if n, err := s.Write([]byte(script)); err != nil || n < len(script) {
 		return "", errors.New("psql takes no input in the cage")
 	}
 	s.CloseInput()
-	var out, errs bytes.Buffer
-	done := make(chan struct{})
-	go func() { defer close(done); io.Copy(&errs, s.Errors()) }()
-	io.Copy(&out, s)
+	out, _ := io.ReadAll(s)
 	<-done
-	if status := s.Wait(); !strings.Contains(out.String(), "ALIVE") {
-		return "", fmt.Errorf("psql does not run in the cage (status %d): %s", status, strings.TrimSpace(errs.String()))
-	}
-	return out.String() + errs.String(), nil
+	return string(out) + errs.String(), nil
+}
+
+// sings reports whether psql has started and answers.
+func sings(s *Shell) bool {
+	const song = "ALIVE"
+	s.Write([]byte("\\echo " + song + "\n"))
+	heard := make([]byte, len(song)+1)
+	_, err := io.ReadFull(s, heard)
+	return err == nil && string(heard) == song+"\n"
 }
 
 // judge looks for anything that got out.

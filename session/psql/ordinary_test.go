@@ -1,0 +1,164 @@
+package psql_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// This file is about whom psql runs as, and outlives.
+
+// nobody runs the tests again as an ordinary user.
+const nobody = 65534
+
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("this is an ordinary user")
+	}
+	dir, err := os.MkdirTemp("", "twokey-psql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	binary := filepath.Join(dir, "psql.test")
+	if err := copySelf(binary); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-test.timeout=5m", "-test.v"}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	visitor := exec.Command(binary, args...)
+	visitor.Dir = dir
+	visitor.Env = []string{playing(roleVisitor), "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	visitor.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}
+	out, err := visitor.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, failures(string(out)))
+	}
+	t.Logf("%d tests passed as user %d", strings.Count(string(out), "--- PASS"), nobody)
+}
+
+// failures leaves out what passed.
+func failures(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "=== ") && !strings.Contains(line, "--- PASS") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func copySelf(to string) error {
+	from, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, from); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func TestNoPsqlOutlivesTwokey(t *testing.T) {
+	orphan := exec.Command("/proc/self/exe")
+	orphan.Env = []string{playing(roleOrphan), "PATH=" + os.Getenv("PATH")}
+	stdout, err := orphan.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := orphan.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	orphan.Process.Kill()
+	orphan.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "psql is gone", func() bool {
+		status, err := os.ReadFile("/proc/" + strings.TrimSpace(line) + "/status")
+		return err != nil || strings.Contains(string(status), "State:\tZ") // a zombie is whose child it is by now
+	})
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+func TestAnotherSessionsSocket(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("without root psqls are one user, and the gateway checks the process")
+	}
+	c := newCage(t)
+	uid, release, err := c.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for d := filepath.Dir(dir); strings.Contains(d, "Test"); d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, ".s.PGSQL.5432")} {
+		if err := os.Chown(path, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Chmod(dir, 0o700)
+	called := make(chan struct{}, 10)
+	go func() { // ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			called <- struct{}{}
+			conn.Close()
+		}
+	}()
+	out := converse(t, c, toCluster(), fmt.Sprintf("\\c \"host=%s port=5432\"\n", dir))
+	if len(called) > 0 || !strings.Contains(out, "Permission denied") {
+		t.Errorf("psql of one session reached the gateway of another: %s", out)
+	}
+	o := toCluster()
+	o.Socket, o.Port, o.UID = dir, 5432, uid
+	own, err := c.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Kill()
+	if own.Wait(); len(called) == 0 {
+		t.Error("psql did not reach its own gateway")
+	}
+}

@@ -1,0 +1,79 @@
+package shadow
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// Model is the screen for tests: filtered input in, text out.
+type Model struct {
+	*screen
+	filter *Filter
+}
+
+func NewModel(cols, rows int) *Model {
+	m := &Model{screen: newScreen(cols, rows)}
+	m.filter = NewFilter(m.screen)
+	return m
+}
+
+func (m *Model) Print(p []byte)         { m.filter.Write(p) }
+func (m *Model) Raw(p []byte)           { m.screen.Write(p) }
+func (m *Model) Resize(cols, rows int)  { m.screen.resize(cols, rows) }
+func (m *Model) Cursor() (x, y int)     { return m.x, m.y }
+func (m *Model) Size() (cols, rows int) { return m.cols, m.rows }
+func (m *Model) Picture() string        { return m.picture() }
+func (m *Model) OnLine(f func(string))  { m.ended = f }
+
+// Lines are the rows as text.
+func (m *Model) Lines() []string {
+	var list []string
+	for y := range m.rows {
+		list = append(list, strings.TrimRight(m.grid()[y].text(), " "))
+	}
+	return list
+}
+
+// Cell is a cell's character, and its look as SGR.
+func (m *Model) Cell(x, y int) (text, look string) {
+	c := m.grid()[y].at(x)
+	var b strings.Builder
+	c.write(&b)
+	return b.String(), c.style.sgr()
+}
+
+// Key reading.
+type KeyReader = keyReader
+type Key = key
+
+const (
+	KeyNone, KeyEsc, KeyKill, KeyPageUp = keyNone, keyEsc, keyKill, keyPageUp
+)
+
+func (k *keyReader) Take(b byte) Key         { return k.take(b) }
+func (k *keyReader) GiveUp() Key             { return k.giveUp() }
+func (k *keyReader) Patience() time.Duration { return k.patience() }
+
+// A view without a session.
+func NewView(size session.Size) *View         { return newView(size) }
+func (v *View) Apply(e session.Event) error   { return v.apply(e) }
+func (v *View) End()                          { v.ended(io.EOF); close(v.over) }
+func (v *View) Break()                        { v.mu.Lock(); v.screen.grids[0] = nil; v.mu.Unlock() }
+func (v *View) Remembers() (lines, bytes int) { return len(v.pane.lines), v.pane.bytes }
+
+// Seats without one.
+type Chair = chair
+
+func SitOn(ctx context.Context, c Chair, v *View, t SeatTerminal, want session.Request, gate func() session.Gate) error {
+	return sit(ctx, c, v, t, func() facts {
+		return facts{me: "bob", want: want, gate: gate()}
+	})
+}
+
+func StreamOn(ctx context.Context, c Chair, v *View, in io.Reader, out io.Writer) error {
+	return stream(ctx, c, v, in, out)
+}
