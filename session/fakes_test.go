@@ -235,6 +235,8 @@ var pairs = session.Mode{
 	Limits:  session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second},
 }
 
+var alone = session.Mode{Name: "read", Engineers: []string{"engineering"}, Limits: pairs.Limits}
+
 // begin starts a session inside a synctest bubble.
 func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *story)) *story {
 	in, keys := io.Pipe()

@@ -66,7 +66,9 @@ func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session {
 		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), size: want.Size,
 		notices: make(chan string, 64), changed: make(chan struct{}), running: map[int]struct{}{},
 	}
-	s.gate = s.facts().Gate()
+	if now := s.facts().Gate(); !now.Open {
+		s.gate = now // otherwise it has yet to open, as a turn like any other
+	}
 	return s
 }
 

@@ -254,7 +254,33 @@ func TestLimits(t *testing.T) {
 			st.sit(bob)
 			st.mustEnd(code)
 		})
+		tell(t, func(t *testing.T) {
+			st := begin(t, alone, func(r *session.Request, _ *story) { set(r) })
+			st.mustEnd(code)
+		})
 	}
+}
+
+// Where nobody has to watch, nobody is waited for either.
+func TestAlone(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, alone)
+		time.Sleep(2 * alone.Limits.Wait)
+		st.tape.fault(func(t *tape) { t.behind = true })
+		time.Sleep(time.Second)
+		st.tape.fault(func(t *tape) { t.behind = false })
+		time.Sleep(time.Second)
+		if got := st.screen.String(); !strings.Contains(got, "the gate is open again") || strings.Contains(got, "Waiting") {
+			t.Errorf("alice reads %q", got)
+		}
+		st.types("\x03")
+		synctest.Wait()
+		if got := st.db.psql.typed(); got != "\x03" {
+			t.Errorf("psql got %q", got)
+		}
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
 }
 
 func TestASeatThatDoesNotWatchDoesNotCount(t *testing.T) {

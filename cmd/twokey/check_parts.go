@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -151,7 +152,7 @@ func probeLogin(ctx context.Context, c *Config) (string, error) {
 		return "", fails("", "%s", err)
 	}
 	if err := p.Reach(ctx); err != nil {
-		return "", fails("see that login.issuer is exactly what "+c.Login.Issuer+"/.well-known/openid-configuration says, and reached from here", "%s", err)
+		return "", fails("see that login.issuer is exactly what "+c.Login.Issuer+"/.well-known/openid-configuration says, and reached from here", "%s", cmp.Or(errors.Unwrap(err), err))
 	}
 	link, err := p.AuthURL(ctx, rand.Text(), rand.Text(), rand.Text())
 	if err != nil {

@@ -299,8 +299,8 @@ func TestProbeLogin(t *testing.T) {
 		{"another page to sign in", provider(t, answer(302, "/login?id=1")), Secret{}, "", false},
 		{"a client it does not know", provider(t, answer(400, "")), Secret{}, "seems to refuse our logins: it answers 400 Bad Request", false},
 		{"a scope it does not know", provider(t, answer(302, "http://127.0.0.1:8022/login/callback?error=invalid_scope")), Secret{}, "refuse our logins: invalid_scope", false},
-		{"nobody there", "http://127.0.0.1:1", Secret{}, "the identity provider http://127.0.0.1:1 cannot be reached", true},
-		{"another name", provider(t, answer(200, "")) + "/", Secret{}, "cannot be reached", true},
+		{"nobody there", "http://127.0.0.1:1", Secret{}, "asking http://127.0.0.1:1 for its configuration", true},
+		{"another name", provider(t, answer(200, "")) + "/", Secret{}, "did not match the issuer", true},
 		{"no secret", "http://127.0.0.1:1", Secret{Env: "TWOKEY_TEST_NOT"}, "login.client_secret: the environment variable TWOKEY_TEST_NOT is not set", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

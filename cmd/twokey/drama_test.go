@@ -142,7 +142,6 @@ type drama struct {
 	s3Addr  string
 	people  map[string]*actor
 	bastion *exec.Cmd
-	log     *os.File
 	s3      *exec.Cmd
 }
 
