@@ -35,7 +35,7 @@ type actor struct {
 	mu     sync.Mutex
 	screen *vt.Emulator
 	raw    bytes.Buffer // everything the terminal got
-	read   int          // how much of raw earlier looks have consumed
+	read   int          // how much of raw, without escapes, has been seen
 	master *os.File
 	cmd    *exec.Cmd
 	gone   chan struct{} // closed when ssh has ended
@@ -175,8 +175,8 @@ func keys(text string) string {
 
 var escapes = regexp.MustCompile(`\x1b\[[0-9;:?<=>]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78cDEHM]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)`)
 
-// sees waits until the pattern is in what came since the last look, or on the
-// screen as it stands.
+// sees waits until the pattern is in what came after what was seen last or, for
+// a program that draws on the whole screen, on the screen as it stands.
 func (a *actor) sees(pattern string) error {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
@@ -206,12 +206,15 @@ func (a *actor) look(re *regexp.Regexp) (found, ended bool) {
 	if a.screen == nil {
 		return false, true
 	}
-	fresh := a.raw.Bytes()[a.read:]
-	if re.Match(escapes.ReplaceAll(fresh, nil)) {
-		a.read = a.raw.Len()
-		return true, ended
+	if a.screen.IsAltScreen() {
+		return re.MatchString(a.screen.String()), ended
 	}
-	return re.MatchString(a.screen.String()), ended
+	match := re.FindIndex(escapes.ReplaceAll(a.raw.Bytes(), nil)[a.read:])
+	if match == nil {
+		return false, ended
+	}
+	a.read += match[1]
+	return true, ended
 }
 
 // shows is the screen, and the tail of what came.
