@@ -140,7 +140,7 @@ func (v *visit) terminal(in io.Reader) session.Terminal {
 
 // greet tells an engineer what they asked for and what comes now.
 func (v *visit) greet(r session.Request) {
-	join := v.server.command("shadow", r.Code)
+	join := v.server.seatCommand(r.Code)
 	if !v.pty {
 		if len(r.Mode.Shadows) > 0 {
 			fmt.Fprintf(v.errors(), "twokey: %s, mode %s, recorded as %s; it takes %s to watch: %s\n",

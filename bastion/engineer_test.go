@@ -21,7 +21,7 @@ func TestEngineerOnATerminal(t *testing.T) {
 	x.sees("Reason: ticket 42 !\r\n")
 	x.sees("recorded, as 01JD0000000000000000000001")
 	x.sees("1 person from engineering")
-	x.sees("\r\n  ssh -p 2222 bastion shadow 7KQ01\r\n")
+	x.sees("\r\n  ssh -t -p 2222 bastion shadow 7KQ01\r\n")
 	s := h.live(1)
 	if r := s.Request(); r.Reason != "ticket 42 !" || r.Args != nil || r.Size != (session.Size{Cols: 100, Rows: 24}) || r.Term != "xterm-256color" || r.Engineer.Name != "alice" || r.Engineer.Credential.From == "" {
 		t.Errorf("request %+v", r)
@@ -176,7 +176,7 @@ func TestAReasonForAScript(t *testing.T) {
 	if r := live.Request(); r.Reason != "ticket 42: it's late" || strings.Join(r.Args, "|") != "--csv" {
 		t.Errorf("request %+v", r)
 	}
-	eventually(t, "the command for the shadow", func() bool { return strings.Contains(errs.String(), "ssh -p 2222 bastion shadow 7KQ01\n") })
+	eventually(t, "the command for the shadow", func() bool { return strings.Contains(errs.String(), "ssh -t -p 2222 bastion shadow 7KQ01\n") })
 	c.Close()
 	<-live.Done()
 	if cause := live.Summary().Cause; cause == nil || cause.Code != session.Disconnected {

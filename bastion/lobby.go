@@ -154,7 +154,7 @@ func (v *visit) overview(w io.Writer) error {
 		case session.Waiting:
 			row = append(row, "needs "+quorum(sum.Needs))
 			if v.mayShadow(s) {
-				row = append(row, v.server.command("shadow", sum.Code))
+				row = append(row, v.server.seatCommand(sum.Code))
 			}
 			waiting.add(row...)
 		default:

@@ -52,7 +52,7 @@ func (v *visit) kill(ctx context.Context, w io.Writer, id, why string) error {
 	}
 	if !v.admin() && !v.server.seats.satAt(s, v.who) {
 		return refusal("only those who shadow %s may kill it, and admins; sit down first: %s",
-			s.Request().Code, v.server.command("shadow", s.Request().Code))
+			s.Request().Code, v.server.seatCommand(s.Request().Code))
 	}
 	if why = oneLine(why, maxAnswer); why == "" {
 		why = "no reason given"

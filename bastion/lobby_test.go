@@ -92,7 +92,7 @@ func TestOverviewTargetsWhoamiHelp(t *testing.T) {
 	x := h.terminal(alice, "orders+watched", "")
 	x.sees("shadow 7KQ01")
 	out, _, status := h.run(bob, "lobby", "")
-	for _, want := range []string{"You are bob.", "7KQ01", "alice", "orders+watched", "needs 1 person from engineering", "ssh -p 2222 bastion shadow 7KQ01", "ssh -p 2222 orders@bastion", "ssh -p 2222 orders+write@bastion"} {
+	for _, want := range []string{"You are bob.", "7KQ01", "alice", "orders+watched", "needs 1 person from engineering", "ssh -t -p 2222 bastion shadow 7KQ01", "ssh -p 2222 orders@bastion", "ssh -p 2222 orders+write@bastion"} {
 		if !strings.Contains(out, want) || status != 0 {
 			t.Errorf("status %d; %q is not in %q", status, want, out)
 		}

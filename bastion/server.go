@@ -187,13 +187,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // command is what a person types to reach this bastion, such as
 // "ssh -p 2222 bastion shadow 7KQ2M".
-func (s *Server) command(words ...string) string { return s.line("", words) }
+func (s *Server) command(words ...string) string { return s.line("ssh", "", words) }
+
+// seatCommand is how somebody sits down as shadow. The -t is for the terminal:
+// with a command, OpenSSH asks for none by itself, and without there is only
+// the plain stream.
+func (s *Server) seatCommand(code string) string {
+	return s.line("ssh -t", "", []string{"shadow", code})
+}
 
 // commandAs is the same with an SSH user name, which says what is asked for.
-func (s *Server) commandAs(user string, words ...string) string { return s.line(user+"@", words) }
+func (s *Server) commandAs(user string, words ...string) string {
+	return s.line("ssh", user+"@", words)
+}
 
-func (s *Server) line(user string, words []string) string {
-	line := []string{"ssh"}
+func (s *Server) line(ssh, user string, words []string) string {
+	line := []string{ssh}
 	host := s.HostName
 	if h, port, err := net.SplitHostPort(s.HostName); err == nil {
 		host = h

@@ -204,7 +204,7 @@ func newCut(n int, s slice, plain, stored []byte) cut {
 	return cut{N: n, Digest: s.digest, Segment: Segment{
 		Name: segmentName(n), Size: int64(len(stored)), SHA256: hash(stored),
 		Plain: int64(len(plain)), PlainID: hash(plain),
-		From: s.first.Seconds(), To: s.last.Seconds(),
+		From: seconds(s.first), To: seconds(s.last),
 	}}
 }
 

@@ -355,7 +355,7 @@ func (rec *recording) manifest() Manifest {
 	}
 	m.Chain = link
 	m.Ended = m.Session.Started.Add(rec.lastTime())
-	m.Seats = seats(changes, rec.lastTime().Seconds())
+	m.Seats = seats(changes, seconds(rec.lastTime()))
 	m.Flags = rec.flags(m, alarm)
 	return m
 }

@@ -122,6 +122,10 @@ type Seat struct {
 	To       float64           `json:"to"`   // when they left, or the session ended
 }
 
+// seconds is a time of a recording as a number: the very one that a line's
+// decimal digits are read as, which Duration.Seconds need not be.
+func seconds(at time.Duration) float64 { return float64(at/time.Microsecond) / 1e6 }
+
 // Totals count what was asked of the database. Statements are those that were
 // run: a Parse alone is not one.
 type Totals struct {

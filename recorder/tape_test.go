@@ -208,6 +208,25 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// Times are decimals on the tape, numbers in the manifest and durations here,
+// and the same to the microsecond in all three.
+func TestTimes(t *testing.T) {
+	s := storetest.NewMemory(t)
+	r := newRecorder(t, options(t.TempDir(), s))
+	want := request()
+	tape := begin(t, r, want)
+	var at time.Duration
+	for us := range time.Duration(2000) {
+		at += time.Millisecond + us*time.Microsecond
+		appendAll(t, tape, session.Event{At: at, Type: session.Join, Who: "bob", Identity: &bob})
+		at += time.Millisecond - us/3*time.Microsecond
+		appendAll(t, tape, session.Event{At: at, Type: session.Leave, Who: "bob"})
+	}
+	sealTape(t, tape, want.ID, at+51*time.Microsecond)
+	closed(t, r)
+	proven(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
 // However psql's output is cut into reads, the bytes come back exactly, and a
 // player sees whole runes.
 func TestRunesSplitBetweenReads(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -260,8 +259,8 @@ func (t *tally) read(plain []byte, s Segment) error {
 		}
 		if !began && !(first && t.lines == 1) {
 			began = true
-			if !same(t.at.Seconds(), s.From) {
-				return fmt.Errorf("it begins at %.6f s, and its manifest says %.6f", t.at.Seconds(), s.From)
+			if seconds(t.at) != s.From {
+				return fmt.Errorf("it begins at %.6f s, and its manifest says %.6f", seconds(t.at), s.From)
 			}
 		}
 		if e != nil {
@@ -269,13 +268,11 @@ func (t *tally) read(plain []byte, s Segment) error {
 		}
 		return nil
 	})
-	if err == nil && !same(t.at.Seconds(), s.To) {
-		err = fmt.Errorf("it ends at %.6f s, and its manifest says %.6f", t.at.Seconds(), s.To)
+	if err == nil && seconds(t.at) != s.To {
+		err = fmt.Errorf("it ends at %.6f s, and its manifest says %.6f", seconds(t.at), s.To)
 	}
 	return err
 }
-
-func same(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
 
 func (t *tally) count(e session.Event) {
 	switch e.Type {
@@ -293,11 +290,11 @@ func (t *tally) count(e session.Event) {
 			}
 		}
 	case session.Join:
-		t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: e.At.Seconds(), To: -1})
+		t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: seconds(e.At), To: -1})
 	case session.Leave:
 		for i, s := range t.seats {
 			if s.Who == e.Who && s.To < 0 {
-				t.seats[i].To = e.At.Seconds()
+				t.seats[i].To = seconds(e.At)
 				break
 			}
 		}
@@ -329,7 +326,7 @@ func (t *tally) compare(m *Manifest) (findings []string) {
 	}
 	for i := range t.seats {
 		if t.seats[i].To < 0 {
-			t.seats[i].To = t.at.Seconds()
+			t.seats[i].To = seconds(t.at)
 		}
 	}
 	if asJSON(t.seats) != asJSON(m.Seats) {

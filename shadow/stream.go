@@ -48,6 +48,7 @@ func (u *streamUI) listen(ctx context.Context, in io.Reader, done chan struct{},
 	commands := make(chan string)
 	go readLines(in, commands, done) // ends with done, or when the channel that in reads is closed
 	go u.act(done)                   // ends with done, unless the session's tape hangs; then with it
+	u.view.answer(u.lines, "a plain stream, as there is no terminal (ssh -t asks for one); "+streamHelp)
 	for {
 		select {
 		case <-ctx.Done():

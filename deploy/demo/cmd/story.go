@@ -107,13 +107,13 @@ func (p *play) request() {
 
 func (p *play) refusals() {
 	window := p.sits("alice", "alice, another window", "config", bobSize)
-	window.run("ssh bastion shadow "+p.code, 77)
+	window.run("ssh -t bastion shadow "+p.code, 77)
 	window.run("ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_second", 0)
 	second := p.sits("alice", "alice, with a second key", "config2", bobSize)
-	second.types("ssh bastion shadow " + p.code)
+	second.types("ssh -t bastion shadow " + p.code)
 	second.signsIn()
 	second.ends(77)
-	p.carol.run("ssh bastion shadow "+p.code, 77)
+	p.carol.run("ssh -t bastion shadow "+p.code, 77)
 	p.show("She cannot watch herself: not from another window and not with another key. twokey knows people, not keys.", window, second)
 	p.show("carol is in marketing. The rule of this mode says engineering.", p.carol)
 }
