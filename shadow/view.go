@@ -320,16 +320,20 @@ func (p *pane) result(r *session.ResultInfo) *line {
 	if r.SQLState != "" {
 		l.failed, l.result = true, Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, cut(r.Message, 1000), took))
 	} else {
-		l.result = Clean(fmt.Sprintf("%s, %s, %s", cut(r.Tag, 1000), rows(r.Rows), took))
+		l.result = Clean(fmt.Sprintf("%s%s, %s", cut(r.Tag, 1000), rows(r.Rows), took))
 	}
 	return l
 }
 
+// rows is how many rows were sent; what was changed, the tag tells.
 func rows(n int64) string {
-	if n == 1 {
-		return "1 row"
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return ", 1 row"
 	}
-	return fmt.Sprintf("%d rows", n)
+	return fmt.Sprintf(", %d rows", n)
 }
 
 func statementText(s *session.StatementInfo) string {
