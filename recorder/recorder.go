@@ -128,7 +128,7 @@ func New(o Options) (*Recorder, error) {
 }
 
 func (r *Recorder) open() (err error) {
-	if r.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2)); err != nil {
+	if r.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
 		return err
 	}
 	if r.node, err = nodeName(r.o.Dir, r.o.Node); err != nil {

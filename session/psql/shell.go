@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ type Shell struct {
 	status int
 	gone   chan struct{} // closed when psql is gone and waited for
 	once   sync.Once
+	read   time.Time // when Read last returned
 }
 
 var _ session.Shell = (*Shell)(nil)
@@ -138,13 +140,47 @@ func (s *Shell) closeAll() {
 	}
 }
 
-// Read is session.Shell's. EIO is how Linux says that nobody has the terminal open any more.
+// Read is session.Shell's, for one reader. EIO is how Linux says that nobody has the terminal open any more.
 func (s *Shell) Read(p []byte) (int, error) {
 	n, err := s.out.Read(p)
 	if err != nil && (errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrClosed)) {
 		err = io.EOF
 	}
+	if n > 0 && time.Since(s.read) < floodPause {
+		n += s.gather(p[n:])
+	}
+	s.read = time.Now()
 	return n, err
+}
+
+// To a terminal psql writes line by line, and a terminal hands out 4 KiB at
+// most. Who reads that as it comes is woken for each line, and psql waits for a
+// processor. So output that comes right after other output is let gather; what
+// answers a key is not.
+const (
+	floodPause = 2 * time.Millisecond
+	gatherStep = 100 * time.Microsecond
+	readMost   = 4 << 10
+)
+
+// gather reads on while more comes and there is room. It takes 100 µs for each
+// 4 KiB of room at most.
+func (s *Shell) gather(p []byte) (n int) {
+	raw, err := s.out.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) {
+		for len(p)-n >= readMost {
+			unix.Nanosleep(&unix.Timespec{Nsec: int64(gatherStep)}, nil) // the runtime's timers are too coarse
+			m, err := unix.Read(int(fd), p[n:])
+			if m <= 0 || err != nil {
+				return // nothing now; if it is the end, the next Read says so
+			}
+			n += m
+		}
+	})
+	return n
 }
 
 // Errors is session.Shell's.

@@ -176,7 +176,7 @@ func TestPaste(t *testing.T) {
 	}
 	go io.WriteString(writer{p.s}, paste.String()) // ends with psql at the latest
 	for i := range lines {
-		p.sees(fmt.Sprintf("\n   %d\r", i+100000))
+		p.sees(fmt.Sprintf("   %d", i+100000)) // anything may stand around it: the terminal echoes while psql prints
 	}
 }
 
