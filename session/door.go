@@ -1,22 +1,23 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"time"
 )
 
 // This file holds the two doors: everything an engineer does goes through one
 // of them, and both ask the gate each time. Pass is the gateway's, for messages to the
-// database; typed and piped are psql's, for keystrokes and scripts.
+// database; typed (typing.go) and piped are psql's, for keystrokes and scripts.
 
 // Pass waits until the gate is open, puts the event on the tape and returns
 // nil: the message may go to the database now. See Door.
 func (s *Session) Pass(ctx context.Context, e *Event) error {
-	return s.whenOpen(ctx, func() error {
+	var feeds []*Feed
+	err := s.whenOpen(ctx, func() error {
 		if e == nil {
 			return nil
 		}
+		feeds = append(feeds, s.feeds...)
 		if err := s.put(*e); err != nil {
 			return err
 		}
@@ -26,6 +27,10 @@ func (s *Session) Pass(ctx context.Context, e *Event) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.pace(feeds)
+	}
+	return err
 }
 
 // Note puts something that already happened on the tape. See Door.
@@ -80,84 +85,6 @@ func (s *Session) wait(ctx context.Context, changed <-chan struct{}) error {
 	}
 }
 
-// typed takes keystrokes from a terminal. At a shut gate they are dropped,
-// never queued, and the engineer is told.
-func (s *Session) typed(p []byte) error {
-	recorded := false
-	for len(p) > 0 {
-		n, err := s.keystrokes(p, !recorded)
-		if err != nil {
-			return err
-		}
-		recorded = true
-		if p = p[n:]; len(p) > 0 {
-			if err := s.shell.Writable(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// keystrokes asks the gate, records and hands over what psql takes at once.
-// It returns len(p) when they were dropped.
-func (s *Session) keystrokes(p []byte, record bool) (n int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.facts().Gate().Open || s.shell == nil {
-		return len(p), s.drop(p)
-	}
-	if record {
-		if err := s.recordInput(p); err != nil {
-			return 0, err
-		}
-	}
-	s.active = time.Now()
-	return s.shell.Write(p)
-}
-
-// recordInput puts what was typed on the tape, except while psql reads a
-// password: then only that something was typed, once, not even how much.
-func (s *Session) recordInput(p []byte) error {
-	secret := s.shell.Secret()
-	again := secret && s.secret
-	s.secret = secret
-	if again {
-		return nil
-	}
-	if secret {
-		return s.put(Event{Type: Input, Hidden: true})
-	}
-	return s.put(Event{Type: Input, Bytes: p})
-}
-
-// drop forgets what was typed at a shut gate. While waiting for the first
-// shadow, Ctrl-C and Ctrl-D mean giving up. The caller holds mu.
-func (s *Session) drop(p []byte) error {
-	if s.opened.IsZero() && bytes.ContainsAny(p, "\x03\x04") {
-		s.end(Cause{Code: Abandoned, Text: "the engineer gave up waiting"})
-		return context.Cause(s.ctx)
-	}
-	if s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
-	}
-	first := s.dropped == 0
-	s.dropped += len(p)
-	if first {
-		s.say("what you type now goes nowhere: " + s.facts().Gate().Why + ".")
-	}
-	return nil
-}
-
-// recordDropped puts what was dropped since the last time on the tape, as a
-// number. The caller holds mu.
-func (s *Session) recordDropped() {
-	if s.dropped > 0 {
-		s.put(Event{Type: Dropped, N: s.dropped})
-		s.dropped = 0
-	}
-}
-
 // piped takes a script from standard input. Unlike a person, a script can
 // wait: at a shut gate it is held back, and nothing is lost.
 func (s *Session) piped(p []byte) error {
@@ -171,7 +98,7 @@ func (s *Session) piped(p []byte) error {
 				recorded = true
 			}
 			s.active = time.Now()
-			n, err := s.shell.Write(p)
+			n, err := s.psql().Write(p)
 			p = p[n:]
 			return err
 		})
@@ -179,7 +106,7 @@ func (s *Session) piped(p []byte) error {
 			return err
 		}
 		if len(p) > 0 {
-			if err := s.shell.Writable(); err != nil {
+			if err := s.psql().Writable(); err != nil {
 				return err
 			}
 		}

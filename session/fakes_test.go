@@ -18,13 +18,15 @@ import (
 type tape struct {
 	mu          sync.Mutex
 	events      []session.Event
-	failAppend  bool // the disk is gone
-	behind      bool // the store is gone for longer than max_lag
+	failAppend  bool          // the disk is gone
+	behind      bool          // the store is gone for longer than max_lag
+	hung        chan struct{} // the disk does not answer until it is closed
 	sealed      *session.Summary
 	afterSealed int // events that came too late: always a bug
 }
 
 func (t *tape) Append(e session.Event) error {
+	t.hang()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sealed != nil {
@@ -38,7 +40,17 @@ func (t *tape) Append(e session.Event) error {
 	return nil
 }
 
+func (t *tape) hang() {
+	t.mu.Lock()
+	hung := t.hung
+	t.mu.Unlock()
+	if hung != nil {
+		<-hung
+	}
+}
+
 func (t *tape) Health() session.Health {
+	t.hang()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.behind {
@@ -81,13 +93,14 @@ type psql struct {
 	gone   chan struct{}
 	once   sync.Once
 
-	mu     sync.Mutex
-	got    bytes.Buffer
-	full   bool // takes no more input
-	secret bool
-	killed bool
-	closed bool
-	size   session.Size
+	mu        sync.Mutex
+	got       bytes.Buffer
+	full      chan struct{} // takes no more input until it is closed
+	secret    bool
+	passwords int // lines yet to be read as such
+	killed    bool
+	closed    bool
+	size      session.Size
 }
 
 func newPsql() *psql {
@@ -100,12 +113,46 @@ func (p *psql) Errors() io.Reader          { return nil }
 func (p *psql) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.full {
-		return 0, nil
+	select {
+	case <-p.full:
+	default:
+		if p.full != nil {
+			return 0, nil
+		}
 	}
+	p.passwords -= bytes.Count(b, []byte("\r"))
 	return p.got.Write(b)
 }
-func (p *psql) Writable() error { <-p.gone; return io.EOF } // a full psql stays full
+func (p *psql) Writable() error {
+	p.mu.Lock()
+	full := p.full
+	p.mu.Unlock()
+	select {
+	case <-full:
+		return nil
+	case <-p.gone:
+		return io.EOF
+	}
+}
+
+func (p *psql) dead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killed
+}
+
+// fill makes psql take nothing more until drained.
+func (p *psql) fill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.full = make(chan struct{})
+}
+
+func (p *psql) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.full)
+}
 func (p *psql) CloseInput() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,7 +162,14 @@ func (p *psql) CloseInput() error {
 func (p *psql) Secret() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.secret
+	return p.secret || p.passwords > 0
+}
+
+// asks makes psql read so many lines as passwords.
+func (p *psql) asks(passwords int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.passwords = passwords
 }
 func (p *psql) Resize(s session.Size) error {
 	p.mu.Lock()
@@ -163,6 +217,19 @@ func (d *database) Open(_ context.Context, door session.Door, _ session.Request)
 		return nil, nil, d.refuse
 	}
 	return d, d.psql, nil
+}
+
+func (d *database) counts() (opens, killed int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opens, d.killed
+}
+
+// opened is the door, once the parts behind the gate are there.
+func (d *database) opened() session.Door {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.door
 }
 
 func (d *database) Kill(ctx context.Context) error {

@@ -96,9 +96,21 @@ func (f *Feed) put(e Event) {
 		f.oldest = time.Now()
 	}
 	f.queue = append(f.queue, e)
-	f.queued += len(e.Bytes) + 64
+	f.queued += weight(e)
 	f.mu.Unlock()
 	poke(f.ready)
+}
+
+// weight is about how many bytes an event takes.
+func weight(e Event) int {
+	n := 64 + len(e.Bytes) + len(e.Text)
+	if e.Statement != nil {
+		n += len(e.Statement.Text)
+		for _, p := range e.Statement.Params {
+			n += len(p)
+		}
+	}
+	return n
 }
 
 // wait blocks while the reader is too far behind. It reports false when the

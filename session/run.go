@@ -66,7 +66,7 @@ func (s *Session) open(pumps *sync.WaitGroup) (status int) {
 		s.end(asCause(err))
 		return 0
 	}
-	s.change(func() { s.gateway, s.shell = gateway, shell })
+	s.behind.Store(&behind{gateway, shell})
 	close(s.ready)
 	pumps.Go(func() { s.pump(shell, Output, s.out.Out) })
 	if e := shell.Errors(); e != nil {
@@ -115,11 +115,9 @@ func (s *Session) sized() Request {
 // killed ends what is behind the gate: the statement, the backend, psql. What
 // comes back at last is what could not be confirmed, or nil.
 func (s *Session) killed() <-chan error {
-	s.mu.Lock()
-	gateway, shell := s.gateway, s.shell
-	s.mu.Unlock()
 	alarm := make(chan error, 1)
-	if gateway == nil {
+	b := s.behind.Load()
+	if b == nil {
 		alarm <- nil
 		return alarm
 	}
@@ -127,9 +125,9 @@ func (s *Session) killed() <-chan error {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), killPatience)
 		defer cancel()
-		alarm <- gateway.Kill(ctx)
+		alarm <- b.gateway.Kill(ctx)
 	}()
-	shell.Kill()
+	b.shell.Kill()
 	return alarm
 }
 
@@ -287,9 +285,9 @@ func (s *Session) inputEnded() {
 		s.end(Cause{Code: Disconnected, Text: "the engineer's terminal went away"})
 		return
 	}
-	s.mu.Lock()
+	s.mu.Lock() // not while something is being written to it
 	defer s.mu.Unlock()
-	s.shell.CloseInput()
+	s.psql().CloseInput()
 }
 
 func (s *Session) readResizes(sizes <-chan Size) {
@@ -311,8 +309,8 @@ func (s *Session) resize(size Size) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.size = size
-	if s.put(Event{Type: Resize, Size: size}) == nil && s.shell != nil {
-		s.shell.Resize(size)
+	if psql := s.psql(); s.put(Event{Type: Resize, Size: size}) == nil && psql != nil {
+		psql.Resize(size)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,22 +36,23 @@ type Session struct {
 	notices chan string   // what speak is to say to the engineer
 	out     Terminal      // set by Run before anything uses it
 	ready   chan struct{} // closed when psql runs
+	room    chan struct{} // holds a token when psql took something that was typed ahead
+	behind  atomic.Pointer[behind]
 
 	mu         sync.Mutex // the order of the tape is the order of this lock
 	seats      []*Seat
 	feeds      []*Feed
-	changed    chan struct{} // closed and replaced when a fact changed
-	shell      Shell
-	gateway    Gateway
+	changed    chan struct{}    // closed and replaced when a fact changed
 	gate       Gate             // as last announced, to notice when it turns
 	opened     time.Time        // when the gate first opened
 	missing    time.Time        // since when shadows have been missing, after it opened
 	active     time.Time        // last keystroke or result
 	running    map[int]struct{} // numbers of the statements the database has not answered yet
 	statements int
-	dropped    int  // bytes typed at a shut gate since it was last said
-	secret     bool // psql is reading a password
-	size       Size // the terminal's, by now
+	ahead      []byte // typed at the open gate, not yet taken by psql
+	dropped    int    // bytes typed at a shut gate since it was last said
+	secret     bool   // psql is reading a password
+	size       Size   // the terminal's, by now
 	alarm      bool
 	sealed     bool
 	cause      *Cause
@@ -58,12 +60,27 @@ type Session struct {
 	shadows    []string // names of all who ever sat
 }
 
+// behind is what lies behind the gate. It has no lock: a kill reaches it though
+// the tape hangs, and with it whoever holds mu.
+type behind struct {
+	gateway Gateway
+	shell   Shell
+}
+
+// psql returns the shell; nil until the gate has opened.
+func (s *Session) psql() Shell {
+	if b := s.behind.Load(); b != nil {
+		return b.shell
+	}
+	return nil
+}
+
 // New makes a session that has not begun. Run runs it.
 func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &Session{
 		want: want, tape: tape, opener: opener, log: log.With("session", want.ID),
-		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), size: want.Size,
+		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), room: make(chan struct{}, 1), size: want.Size,
 		notices: make(chan string, 64), changed: make(chan struct{}), running: map[int]struct{}{},
 	}
 	if now := s.facts().Gate(); !now.Open {

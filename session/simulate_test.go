@@ -146,11 +146,7 @@ func (w *world) keystroke() string {
 }
 
 // running reports whether psql is there to take keystrokes.
-func (w *world) running() bool {
-	w.db.mu.Lock()
-	defer w.db.mu.Unlock()
-	return w.db.door != nil
-}
+func (w *world) running() bool { return w.db.opened() != nil }
 
 // message asks the gate for a statement, and gives up when it has to wait.
 func (w *world) message() string {
@@ -162,7 +158,7 @@ func (w *world) message() string {
 	answer := make(chan error, 1)
 	go func() {
 		e := &session.Event{Type: session.Statement, Statement: &session.StatementInfo{Text: "select"}}
-		answer <- w.db.door.Pass(ctx, e)
+		answer <- w.db.opened().Pass(ctx, e)
 	}()
 	synctest.Wait()
 	cancel()
@@ -172,7 +168,7 @@ func (w *world) message() string {
 	}
 	if err == nil {
 		w.passed++
-		w.db.door.Note(session.Event{Type: session.Result})
+		w.db.opened().Note(session.Event{Type: session.Result})
 	}
 	return fmt.Sprintf("message(%v)", may)
 }
