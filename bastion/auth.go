@@ -44,10 +44,6 @@ const version = "SSH-2.0-twokey"
 // of keys and other people's certificates must still get through.
 const maxAuthTries = 20
 
-// loginLasts is how long a login without a certificate counts on its
-// connection: as long as a certificate by default.
-const loginLasts = 8 * time.Hour
-
 // config makes the x/crypto configuration for this connection.
 func (c *connection) config() *ssh.ServerConfig {
 	return &ssh.ServerConfig{
@@ -160,8 +156,9 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 			c.server.Log.Info("login failed", "from", c.from, "error", err)
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + oneLine(err.Error(), 300) + "\r\n"}
 		}
-		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: time.Now().Add(loginLasts)}
-		return visitor{who: who, key: key, fresh: true}.permit(), nil
+		now := time.Now()
+		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: now.Add(c.server.LoginLasts)}
+		return visitor{who: who, key: key, signedIn: now}.permit(), nil
 	}
 }
 

@@ -186,9 +186,9 @@ func (c *connection) caught() {
 
 // visitor is who came in, as the authentication that succeeded left it.
 type visitor struct {
-	who   session.Identity
-	key   ssh.PublicKey // the plain key proven on this connection; nil without one, or with a certificate
-	fresh bool          // they signed in at the identity provider for this very connection
+	who      session.Identity
+	key      ssh.PublicKey // the plain key proven on this connection; nil without one, or with a certificate
+	signedIn time.Time     // at the identity provider, for this very connection; zero with a certificate
 }
 
 // visitorKey finds the visitor in the permissions of a finished handshake.

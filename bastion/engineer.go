@@ -126,16 +126,15 @@ func asCause(err error) session.Cause {
 	return session.Cause{Code: session.Broken, Text: err.Error()}
 }
 
-// terminal is the engineer's end. On a terminal, what they see has passed the
-// filter; without one, bytes are left alone, so that output is clean for pipes.
+// terminal is the engineer's end. What they see has passed the filter, and
+// without a terminal they still see the errors. Only output is left alone
+// then, so that it is clean for pipes.
 func (v *visit) terminal(in io.Reader) session.Terminal {
-	t := session.Terminal{In: in, Out: v.ch, Err: v.ch.Stderr(), Hangup: v.conn.hangUp}
 	if v.pty {
-		t.Out = shadow.NewFilter(v.ch)
-		t.Err = t.Out
-		t.Resize = v.sizes.changed
+		screen := shadow.NewFilter(v.ch)
+		return session.Terminal{In: in, Out: screen, Err: screen, Hangup: v.conn.hangUp, Resize: v.sizes.changed}
 	}
-	return t
+	return session.Terminal{In: in, Out: v.ch, Err: shadow.NewFilter(v.ch.Stderr()), Hangup: v.conn.hangUp}
 }
 
 // greet tells an engineer what they asked for and what comes now.

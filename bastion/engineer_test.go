@@ -218,3 +218,34 @@ func TestAClientThatIsGoneWithoutAWordEndsTheSession(t *testing.T) {
 		t.Errorf("ended with %v", cause)
 	}
 }
+
+// Errors are read by a person, also when output goes to a file.
+func TestErrorsAreFilteredWithoutATerminal(t *testing.T) {
+	h := open(t)
+	c := h.as(alice, "orders")
+	x, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs syncBuffer
+	x.Stdout, x.Stderr = &out, &errs
+	in, err := x.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Shell(); err != nil {
+		t.Fatal(err)
+	}
+	p := h.psql(h.live(1))
+	p.warn.Write([]byte("NOTICE: \x1b]52;c;ZXZpbA==\x07\x1b[8mhidden\n"))
+	p.print.Write([]byte("\x1b]52;c;ZXZpbA==\x07"))
+	eventually(t, "both have come", func() bool { return strings.Contains(errs.String(), "hidden\n") && out.String() != "" })
+	if got := errs.String(); strings.Contains(got, "\x1b]") || strings.Contains(got, "[8m") {
+		t.Errorf("standard error is %q", got)
+	}
+	if got := out.String(); !strings.Contains(got, "\x1b]52;c;ZXZpbA==\x07") {
+		t.Errorf("output was changed: %q", got)
+	}
+	in.Close()
+	x.Wait()
+}

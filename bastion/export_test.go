@@ -24,3 +24,9 @@ func Words(command string) []string { return texts(split(command)) }
 func Watched(seat *session.Seat, limit time.Duration, w io.Writer) io.Writer {
 	return (&presence{seat: seat, limit: limit}).watched(w)
 }
+
+// BreakView ends what shadows see of a session, as a mistake in the model would.
+func (s *Server) BreakView(of *session.Session) {
+	b, _ := s.seats.at(of)
+	b.view.Close()
+}

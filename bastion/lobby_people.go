@@ -25,12 +25,15 @@ func (v *visit) loginCommand() *cobra.Command {
 
 // login prints a certificate, and nothing else, on standard output. It takes a
 // key proven on this very connection and a login made for it: from a
-// certificate alone no other certificate comes.
+// certificate alone no other certificate comes, nor from a login of hours ago:
+// a connection may stay open for long, and much may have changed since.
 func (v *visit) login(w io.Writer) error {
 	switch {
-	case !v.fresh:
+	case v.signedIn.IsZero():
 		return refusal("you came in with a certificate, and a new one takes a new login: ssh -o PubkeyAcceptedAlgorithms=-*cert* %s",
 			strings.TrimPrefix(v.server.command("login"), "ssh "))
+	case time.Since(v.signedIn) > v.server.Limits.Login:
+		return refusal("you signed in more than %s ago; connect again for a certificate", v.server.Limits.Login)
 	case v.key == nil:
 		return refusal("your client showed no key that twokey takes; make one with: ssh-keygen -t ed25519")
 	}
@@ -71,7 +74,7 @@ func (v *visit) whoami(w io.Writer, asJSON bool) error {
 	if cred.Key != "" {
 		t.add("key", cred.Key)
 	}
-	if v.fresh {
+	if !v.signedIn.IsZero() {
 		t.add("came in by", "a login on this connection")
 	} else {
 		t.add("came in by", fmt.Sprintf("certificate %d", cred.Serial))

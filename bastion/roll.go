@@ -21,6 +21,7 @@ type roll struct {
 	listeners []net.Listener
 	conns     map[*connection]struct{}
 	sources   map[netip.Prefix]*source
+	strangers int
 	living    sync.WaitGroup // connections; added to only under mu while not closing
 	handling  sync.WaitGroup // channel handlers; the same
 }
@@ -65,9 +66,13 @@ func (r *roll) arrive(c *connection) error {
 	case from.strangers >= r.limits.Strangers:
 		return errors.New("too many unfinished logins from one address")
 	}
+	if r.strangers >= r.limits.AllStrangers {
+		r.evict()
+	}
 	r.sources[c.source] = from
 	from.conns++
 	from.strangers++
+	r.strangers++
 	c.stranger = true
 	r.conns[c] = struct{}{}
 	r.living.Add(1)
@@ -84,8 +89,33 @@ func (r *roll) known(c *connection) {
 func (r *roll) introduced(c *connection) {
 	if c.stranger {
 		c.stranger = false
+		r.strangers--
 		r.sources[c.source].strangers--
 	}
+}
+
+// evict makes room among the strangers: the one who came first of those from
+// the most crowded source goes. Whoever is in the middle of a login from a
+// source of their own stays, however many addresses the others have. The
+// caller holds mu.
+func (r *roll) evict() {
+	var out *connection
+	for c := range r.conns {
+		if c.stranger && (out == nil || r.sooner(c, out)) {
+			out = c
+		}
+	}
+	if out != nil {
+		r.introduced(out)
+		out.hangUp()
+	}
+}
+
+func (r *roll) sooner(a, b *connection) bool {
+	if n, m := r.sources[a.source].strangers, r.sources[b.source].strangers; n != m {
+		return n > m
+	}
+	return a.began.Before(b.began)
 }
 
 func (r *roll) depart(c *connection) {

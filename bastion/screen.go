@@ -24,6 +24,14 @@ func (v *visit) shadow(id string) error {
 	if !ok {
 		return failure{statusFailed, "that session has just ended"}
 	}
+	if b.view == nil {
+		return refusal("%s asks for no shadow", s.Request().Code)
+	}
+	select {
+	case <-b.view.Done(): // whoever sits counts as watching
+		return failure{statusFailed, "that session has just ended"}
+	default:
+	}
 	size := v.sizes.size()
 	seat, err := s.Sit(v.who, size)
 	if err != nil {
@@ -39,9 +47,6 @@ func (v *visit) shadow(id string) error {
 
 // watch is the time in the seat. It returns what is said about its end.
 func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) (why string, err error) {
-	if view == nil {
-		return "there is nothing to watch with", errors.New("this session is not watched")
-	}
 	p := &presence{seat: seat, limit: v.server.Limits.Keepalive}
 	v.seated.Store(p)
 	defer v.seated.Store(nil)

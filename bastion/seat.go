@@ -29,6 +29,7 @@ func (x *seating) open(s *session.Session) (done func()) {
 	b := &bench{}
 	if len(s.Request().Mode.Shadows) > 0 {
 		b.view = shadow.Watch(s)
+		go b.guard(s) // ends with the view, and that with the session
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -44,6 +45,18 @@ func (x *seating) open(s *session.Session) (done func()) {
 			b.view.Close()
 		}
 	}
+}
+
+// guard ends a session that nobody can watch any more: its view is gone, and
+// a shadow who sat down now would see nothing. Of a session that is over
+// the view is gone too, and then this changes nothing.
+func (b *bench) guard(s *session.Session) {
+	<-b.view.Done()
+	why := "nobody could watch any more"
+	if err := b.view.Err(); err != nil {
+		why += ": " + err.Error()
+	}
+	s.Finish(session.Cause{Code: session.Broken, Text: why})
 }
 
 // at returns the bench of a live session.

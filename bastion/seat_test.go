@@ -146,6 +146,21 @@ func TestAShadowWhoTakesNothingDoesNotCount(t *testing.T) {
 	}
 }
 
+// Whoever sits counts as watching, so a session that cannot be seen must end.
+func TestWhatCannotBeSeenEnds(t *testing.T) {
+	h := open(t)
+	x, s := waiting(t, h)
+	y := h.terminal(bob, "lobby", "shadow 7KQ01")
+	x.sees("psql is here")
+	h.server.BreakView(s)
+	x.sees("nobody could watch any more")
+	x.ends(70)
+	y.ends(0)
+	if _, errs, status := h.run(bob, "lobby", "shadow 7KQ01"); status == 0 {
+		t.Errorf("bob sat down: %q", errs)
+	}
+}
+
 func TestASmallWindowDoesNotCount(t *testing.T) {
 	h := open(t)
 	x, s := waiting(t, h)

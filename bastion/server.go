@@ -16,6 +16,7 @@
 package bastion
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,19 +55,24 @@ type Options struct {
 	// the commands they are told to type.
 	HostName string
 
+	// LoginLasts is how long a login counts on its own connection, without a
+	// certificate; 8 h when zero.
+	LoginLasts time.Duration
+
 	Log    *slog.Logger
 	Limits Limits
 }
 
 // Limits bound what clients can cost. A zero field is the default in brackets.
 type Limits struct {
-	Connections int           // in total [1024]
-	PerSource   int           // from one IPv4 address or one IPv6 /64 [256]
-	Strangers   int           // not yet authenticated, from one source [32]
-	Handshake   time.Duration // from the connection to the first key or prompt [10 s]
-	Login       time.Duration // from the connection to the end of the login [5 min]
-	Keepalive   time.Duration // between two questions whether a client is alive [5 s]
-	Shutdown    time.Duration // for handlers to end by themselves in Shutdown [3 s]
+	Connections  int           // in total [1024]
+	PerSource    int           // from one IPv4 address or one IPv6 /64 [256]
+	Strangers    int           // not yet authenticated, from one source [32]
+	AllStrangers int           // not yet authenticated, in total [256]; the next one takes the place of another
+	Handshake    time.Duration // from the connection to the first key or prompt [10 s]
+	Login        time.Duration // from the connection to the end of the login [5 min]
+	Keepalive    time.Duration // between two questions whether a client is alive [5 s]
+	Shutdown     time.Duration // for handlers to end by themselves in Shutdown [3 s]
 }
 
 func (l Limits) orDefaults() Limits {
@@ -83,6 +89,7 @@ func (l Limits) orDefaults() Limits {
 	number(&l.Connections, 1024)
 	number(&l.PerSource, 256)
 	number(&l.Strangers, 32)
+	number(&l.AllStrangers, 256)
 	span(&l.Handshake, 10*time.Second)
 	span(&l.Login, 5*time.Minute)
 	span(&l.Keepalive, 5*time.Second)
@@ -119,6 +126,7 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Limits = o.Limits.orDefaults()
+	o.LoginLasts = cmp.Or(o.LoginLasts, 8*time.Hour)
 	return &Server{Options: o, roll: newRoll(o.Limits)}, nil
 }
 

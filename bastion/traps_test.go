@@ -266,6 +266,29 @@ func TestALoginMayTakeLongerThanAHandshake(t *testing.T) {
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Errorf("after the login: %q", out)
 	}
+	time.Sleep(200 * time.Millisecond)
+	if _, errs, status := result(t, c, "login", nil); status != 77 || !strings.Contains(errs, "you signed in more than 700ms ago") {
+		t.Errorf("a certificate for an old login: status %d, %q", status, errs)
+	}
+}
+
+// However many addresses strangers come from, whoever comes after them gets in.
+func TestStrangersCannotFillTheHouse(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.AllStrangers = 6; o.Limits.Strangers = 3 })
+	for _, from := range []byte{2, 3, 4, 5} {
+		for range 3 {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, from)}}
+			nc, err := d.Dial("tcp", h.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+		}
+	}
+	c := h.as(bob, "lobby")
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "bob") {
+		t.Errorf("bob reads %q", out)
+	}
 }
 
 func TestOneSourceCannotFillTheHouse(t *testing.T) {

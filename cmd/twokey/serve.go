@@ -112,7 +112,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
 		Sessions: &d.sessions, Archive: archive, Open: d.openSession,
-		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, Log: d.log,
+		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
 	return err
