@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -151,6 +152,7 @@ func (st *stage) setup(env *testscript.Env) error {
 	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), people: map[string]*actor{}}
 	env.Values[dramaKey{}] = d
 	env.Defer(d.close)
+	env.Setenv("PGPORT", fmt.Sprint(d.pg.Port))
 	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
 	if err := d.startS3(); err != nil {
 		return err
@@ -392,6 +394,7 @@ func match(text, pattern string, neg bool, where string) error {
 // acts makes the command of one person:
 //
 //	alice login                    a certificate, through ssh, a browser and the code
+//	! alice login PATTERN          she reads this instead
 //	alice connects [COLSxROWS] WORDS...   ssh in a terminal
 //	alice runs [<FILE] WORDS...    ssh without one; stdout and stderr are kept for the script
 //	alice types KEYS
@@ -406,7 +409,13 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 		}
 		switch verb, rest := args[0], args[1:]; verb {
 		case "login":
-			ts.Check(a.login())
+			err := a.login()
+			if neg && err != nil {
+				err = match(err.Error(), rest[0], false, "what "+name+" reads")
+			} else if neg {
+				err = errors.New(name + " has logged in")
+			}
+			ts.Check(err)
 		case "connects":
 			cols, rows := 80, 24
 			if n, _ := fmt.Sscanf(rest[0], "%dx%d", &cols, &rows); n == 2 {
