@@ -134,7 +134,7 @@ func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 // shows always, and sends it as a banner too, which is all that a client
 // without a terminal (BatchMode) sees, though not under LogLevel=ERROR.
 func (c *connection) refuseCertificate(err error) error {
-	text := "your certificate was not accepted: " + oneLine(err.Error(), 300)
+	text := "your certificate was not accepted: " + session.OneLine(err.Error(), 300)
 	c.mu.Lock()
 	said := c.refused == text
 	c.refused = text
@@ -154,7 +154,7 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 		who, err := c.signIn(key, ask)
 		if err != nil {
 			c.server.Log.Info("login failed", "from", c.from, "error", err)
-			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + oneLine(err.Error(), 300) + "\r\n"}
+			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
 		}
 		now := time.Now()
 		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: now.Add(c.server.LoginLasts)}
@@ -162,8 +162,15 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 	}
 }
 
-// maxCodes is how often a code may be wrong.
-const maxCodes = 3
+// How often a code may be wrong, and how often it is asked for: somebody may
+// press Enter before there is one.
+const (
+	maxCodes = 3
+	maxAsked = 30
+)
+
+// ErrNoCodeYet is Redeem's while nobody has signed in: whatever was typed is no try.
+var ErrNoCodeYet = errors.New("open the link first; the code is on the page you see after signing in")
 
 // signIn shows the link and asks for the code, up to three times. Everything
 // the person must read is in the prompt: OpenSSH drops the instruction
@@ -177,12 +184,12 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 	}
 	id, url, err := c.server.Logins.Begin(c.from, fingerprint(key))
 	if err != nil {
-		ask("", "", []string{"twokey: " + oneLine(err.Error(), 300) + "\nPress Enter to leave. "}, []bool{true})
+		ask("", "", []string{"twokey: " + session.OneLine(err.Error(), 300) + "\nPress Enter to leave. "}, []bool{true})
 		return session.Identity{}, err
 	}
 	defer c.server.Logins.Cancel(id)
 	prompt := fmt.Sprintf("%sSign in at %s\n  then type the code it shows here.\nCode: ", c.sorry(), url)
-	for range maxCodes {
+	for wrong, asked := 0, 0; wrong < maxCodes && asked < maxAsked; asked++ {
 		answers, err := ask("", "", []string{prompt}, []bool{true})
 		if err != nil {
 			return session.Identity{}, err
@@ -191,7 +198,10 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 		if err == nil {
 			return who, nil
 		}
-		prompt = "twokey: " + oneLine(err.Error(), 300) + "\nCode: "
+		if !errors.Is(err, ErrNoCodeYet) {
+			wrong++
+		}
+		prompt = "twokey: " + session.OneLine(err.Error(), 300) + "\nCode: "
 	}
 	return session.Identity{}, errors.New("three wrong codes; connect again for a new link")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twokey/twokey/session"
@@ -70,7 +69,7 @@ func (v *visit) asked(want wish) (session.Request, error) {
 		args = nil
 	}
 	return session.Request{
-		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: oneLine(reason, maxAnswer),
+		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: session.OneLine(reason, maxAnswer),
 		Args: args, Term: v.term, Env: v.locale(),
 	}, nil
 }
@@ -97,9 +96,10 @@ func (v *visit) askReason(in *bufio.Reader) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if text = oneLine(text, maxAnswer); text != "" {
+		if text = session.OneLine(text, maxAnswer); text != "" {
 			return text, nil
 		}
+		fmt.Fprint(v.output(), "This mode asks for a reason; Ctrl-C leaves.\n")
 	}
 }
 
@@ -143,7 +143,7 @@ func (v *visit) greet(r session.Request) {
 	if !v.pty {
 		if len(r.Mode.Shadows) > 0 {
 			fmt.Fprintf(v.errors(), "twokey: %s, mode %s, recorded as %s; it takes %s to watch: %s\n",
-				r.Target.Name, r.Mode.Name, r.ID, quorum(r.Mode.Shadows), join)
+				r.Target.Name, r.Mode.Name, r.ID, r.Mode.Shadows, join)
 		}
 		return
 	}
@@ -157,14 +157,5 @@ func (v *visit) greet(r session.Request) {
 		fmt.Fprintf(w, "Nobody has to watch.\n")
 		return
 	}
-	fmt.Fprintf(w, "It takes %s to watch. Ask for it with:\n\n  %s\n\n", quorum(r.Mode.Shadows), join)
-}
-
-// quorum is who must watch, in words.
-func quorum(q session.Quorum) string {
-	words := make([]string, len(q))
-	for i, n := range q {
-		words[i] = n.String()
-	}
-	return strings.Join(words, ", and ")
+	fmt.Fprintf(w, "It takes %s to watch. Ask for it with:\n\n  %s\n\n", r.Mode.Shadows, join)
 }

@@ -26,7 +26,7 @@ func (v *visit) lobby(w wish) int {
 		return v.fail(misuse("this is no command; try: %s", v.server.command("help")))
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0].text, "__") {
-		return v.fail(misuse("unknown command %q; try: %s", oneLine(words[0].text, 40), v.server.command("help")))
+		return v.fail(misuse("unknown command %q; try: %s", session.OneLine(words[0].text, 40), v.server.command("help")))
 	}
 	ctx, cancel := context.WithCancel(v.ctx)
 	defer cancel()
@@ -70,7 +70,7 @@ func firstWord(words []word) string {
 	if len(words) == 0 {
 		return ""
 	}
-	return oneLine(words[0].text, 40)
+	return session.OneLine(words[0].text, 40)
 }
 
 // commands is the whole tree.
@@ -82,14 +82,17 @@ func (v *visit) commands() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return misuse("unknown command %q; try: %s", oneLine(args[0], 40), v.server.command("help"))
+				return misuse("unknown command %q; try: %s", session.OneLine(args[0], 40), v.server.command("help"))
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return v.overview(c.OutOrStdout()) },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return misuse("%s; try: %s", oneLine(err.Error(), 200), v.server.command("help", c.Name()))
+		if c == root { // most likely arguments for psql, and a target misspelt
+			return misuse("there is no target %s; %s shows them (%s)", session.OneLine(v.user, 40), v.server.command("targets"), session.OneLine(err.Error(), 200))
+		}
+		return misuse("%s; try: %s", session.OneLine(err.Error(), 200), v.server.command("help", c.Name()))
 	})
 	root.AddCommand(v.loginCommand(), v.whoamiCommand(), v.targetsCommand(), v.shadowCommand(), v.killCommand())
 	root.AddCommand(v.recordings().Commands("sessions", "replay", "export", "verify")...)
@@ -112,7 +115,7 @@ func (v *visit) helpCommand(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, _, err := root.Find(args)
 			if err != nil || c == nil {
-				return misuse("unknown command %q", oneLine(strings.Join(args, " "), 40))
+				return misuse("unknown command %q", session.OneLine(strings.Join(args, " "), 40))
 			}
 			return c.Help()
 		},
@@ -148,11 +151,11 @@ func (v *visit) overview(w io.Writer) error {
 			continue
 		}
 		sum := s.Summary()
-		row := []string{sum.Code, sum.Engineer, sum.Target + "+" + sum.Mode, ago(sum.Started), oneLine(sum.Reason, 60)}
+		row := []string{sum.Code, sum.Engineer, sum.Target + "+" + sum.Mode, ago(sum.Started), session.OneLine(sum.Reason, 60)}
 		switch sum.State {
 		case session.Ended:
 		case session.Waiting:
-			row = append(row, "needs "+quorum(sum.Needs))
+			row = append(row, "needs "+session.Quorum(sum.Needs).String())
 			if v.mayShadow(s) {
 				row = append(row, v.server.seatCommand(sum.Code))
 			}

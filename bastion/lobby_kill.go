@@ -54,7 +54,7 @@ func (v *visit) kill(ctx context.Context, w io.Writer, id, why string) error {
 		return refusal("only those who shadow %s may kill it, and admins; sit down first: %s",
 			s.Request().Code, v.server.seatCommand(s.Request().Code))
 	}
-	if why = oneLine(why, maxAnswer); why == "" {
+	if why = session.OneLine(why, maxAnswer); why == "" {
 		why = "no reason given"
 	}
 	s.Kill(v.who, why)
@@ -95,7 +95,7 @@ func sessionID(typed string) (string, error) {
 	id := strings.NewReplacer("I", "1", "L", "1", "O", "0").Replace(strings.ToUpper(typed))
 	bad := strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != ""
 	if bad || len(id) != 26 && len(id) != 5 || len(id) == 26 && id[0] > '7' {
-		return "", misuse("%q is no session ID: it is a ULID of 26 letters or a code of five", oneLine(typed, 40))
+		return "", misuse("%q is no session ID: it is a ULID of 26 letters or a code of five", session.OneLine(typed, 40))
 	}
 	return id, nil
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file holds the commands about the person who types them: who they are,
@@ -30,7 +32,7 @@ func (v *visit) loginCommand() *cobra.Command {
 func (v *visit) login(w io.Writer) error {
 	switch {
 	case v.signedIn.IsZero():
-		return refusal("you came in with a certificate, and a new one takes a new login: ssh -o PubkeyAcceptedAlgorithms=-*cert* %s",
+		return refusal("you came in with a certificate, and a new one takes a new login: ssh -o 'PubkeyAcceptedAlgorithms=-*cert*' %s",
 			strings.TrimPrefix(v.server.command("login"), "ssh "))
 	case time.Since(v.signedIn) > v.server.Limits.Login:
 		return refusal("you signed in more than %s ago; connect again for a certificate", v.server.Limits.Login)
@@ -65,10 +67,10 @@ func (v *visit) whoami(w io.Writer, asJSON bool) error {
 	}
 	var t table
 	t.add("name", v.who.Name)
-	t.add("subject", oneLine(v.who.Subject, 200)+" at "+oneLine(v.who.Issuer, 200))
-	t.add("groups", oneLine(strings.Join(v.who.Groups, ", "), 2000))
+	t.add("subject", session.OneLine(v.who.Subject, 200)+" at "+session.OneLine(v.who.Issuer, 200))
+	t.add("groups", session.OneLine(strings.Join(v.who.Groups, ", "), 2000))
 	for name, value := range v.who.Claims {
-		t.add(oneLine(name, 40), oneLine(value, 200))
+		t.add(session.OneLine(name, 40), session.OneLine(value, 200))
 	}
 	cred := v.who.Credential
 	if cred.Key != "" {
@@ -158,7 +160,7 @@ func jsonLines[T any](w io.Writer, list []T) error {
 
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return misuse("%s takes no arguments, not %q", c.Name(), oneLine(args[0], 40))
+		return misuse("%s takes no arguments, not %q", c.Name(), session.OneLine(args[0], 40))
 	}
 	return nil
 }

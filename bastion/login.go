@@ -174,16 +174,16 @@ func (l *Logins) Redeem(_ context.Context, id, code string) (session.Identity, e
 	if x == nil {
 		return session.Identity{}, errors.New("this login is over; connect again for a new link")
 	}
+	if x.code == "" {
+		return session.Identity{}, ErrNoCodeYet
+	}
 	x.tries++
-	right := x.code != "" && subtle.ConstantTimeCompare([]byte(code), []byte(x.code)) == 1
+	right := subtle.ConstantTimeCompare([]byte(code), []byte(x.code)) == 1
 	if right || x.tries >= loginTries {
 		l.forget(x)
 	}
-	switch {
-	case right:
+	if right {
 		return x.who, nil
-	case x.code == "":
-		return session.Identity{}, errors.New("open the link first; the code is on the page you see after signing in")
 	}
 	return session.Identity{}, errors.New("that is not the code")
 }

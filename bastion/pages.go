@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is what a browser sees of a login: plain HTML, no script, nothing
@@ -202,13 +204,13 @@ func (l *Logins) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if said := q.Get("error"); said != "" {
-		l.log.Info("login refused", "from", x.from, "error", "the identity provider says "+oneLine(said, 100))
+		l.log.Info("login refused", "from", x.from, "error", "the identity provider says "+session.OneLine(said, 100))
 		l.show(w, http.StatusForbidden, l.notSignedIn(x, "the identity provider did not let you sign in here"))
 		return
 	}
 	who, err := l.provider.Exchange(r.Context(), q.Get("code"), x.verifier, x.nonce, q.Get("iss"))
 	if err != nil {
-		l.log.Warn("login refused", "from", x.from, "error", oneLine(err.Error(), 1000))
+		l.log.Warn("login refused", "from", x.from, "error", session.OneLine(err.Error(), 1000))
 		l.show(w, http.StatusForbidden, l.notSignedIn(x, sentence(err)))
 		return
 	}
@@ -224,7 +226,7 @@ func (l *Logins) callback(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *Logins) notSignedIn(x login, why string) page {
-	return page{Title: "You are not signed in", Text: "Why: " + oneLine(why, 300) + ".", Next: "When that is mended, or to sign in as somebody else,", Again: l.link(x.id)}
+	return page{Title: "You are not signed in", Text: "Why: " + session.OneLine(why, 300) + ".", Next: "When that is mended, or to sign in as somebody else,", Again: l.link(x.id)}
 }
 
 // sentence is what the person may read of a provider's error.

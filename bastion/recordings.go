@@ -74,7 +74,7 @@ func (r Recordings) listCommand(name string) *cobra.Command {
 		Short: "what runs and what is recorded",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if f.grep == "" && len(args) > 0 {
-				return misuse("%s takes no arguments, not %q", name, oneLine(args[0], 40))
+				return misuse("%s takes no arguments, not %q", name, session.OneLine(args[0], 40))
 			}
 			f.grep = strings.Join(append([]string{f.grep}, args...), " ") // the local shell took the quotes of --grep 'delete from'
 			now := time.Now()
@@ -109,7 +109,7 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 		switch {
 		case err != nil:
 			trouble = err
-			fmt.Fprintf(c.ErrOrStderr(), "twokey: %s\n", oneLine(err.Error(), 1000))
+			fmt.Fprintf(c.ErrOrStderr(), "twokey: %s\n", session.OneLine(err.Error(), 1000))
 		case asJSON:
 			if err := lines.Encode(clean(s)); err != nil {
 				return err
@@ -129,18 +129,18 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 // as it was written, by whoever can write there, and JSON escapes no C1.
 func clean(s session.Summary) session.Summary {
 	for _, text := range []*string{&s.ID, &s.Code, &s.Engineer, &s.Target, &s.Mode, &s.Reason} {
-		*text = oneLine(*text, maxAnswer)
+		*text = session.OneLine(*text, maxAnswer)
 	}
-	s.State = session.State(oneLine(string(s.State), 40))
+	s.State = session.State(session.OneLine(string(s.State), 40))
 	s.Shadows, s.Flags = slices.Clone(s.Shadows), slices.Clone(s.Flags)
 	for _, list := range [][]string{s.Shadows, s.Flags} {
 		for i := range list {
-			list[i] = oneLine(list[i], maxAnswer)
+			list[i] = session.OneLine(list[i], maxAnswer)
 		}
 	}
 	if s.Cause != nil {
 		s.Cause = &session.Cause{
-			Code: session.Code(oneLine(string(s.Cause.Code), 40)), By: oneLine(s.Cause.By, maxAnswer), Text: oneLine(s.Cause.Text, maxAnswer),
+			Code: session.Code(session.OneLine(string(s.Cause.Code), 40)), By: session.OneLine(s.Cause.By, maxAnswer), Text: session.OneLine(s.Cause.Text, maxAnswer),
 		}
 	}
 	return s
@@ -153,8 +153,8 @@ func row(s session.Summary) []string {
 		state = s.Cause.Error()
 	}
 	return []string{
-		s.ID, s.Code, s.Started.UTC().Format("2006-01-02 15:04:05Z"), oneLine(s.Engineer, 40), oneLine(s.Target+"+"+s.Mode, 60),
-		fmt.Sprintf("%d statements", s.Statements), oneLine(state, 80), oneLine(strings.Join(s.Shadows, ", "), 80), oneLine(s.Reason, 80),
+		s.ID, s.Code, s.Started.UTC().Format("2006-01-02 15:04:05Z"), session.OneLine(s.Engineer, 40), session.OneLine(s.Target+"+"+s.Mode, 60),
+		fmt.Sprintf("%d statements", s.Statements), session.OneLine(state, 80), session.OneLine(strings.Join(s.Shadows, ", "), 80), session.OneLine(s.Reason, 80),
 	}
 }
 
@@ -246,7 +246,7 @@ func moment(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, misuse("%q is no point in time; use 7d, 12h, 2026-11-23 or 2026-11-23T15:04:05Z", oneLine(text, 40))
+	return time.Time{}, misuse("%q is no point in time; use 7d, 12h, 2026-11-23 or 2026-11-23T15:04:05Z", session.OneLine(text, 40))
 }
 
 func (r Recordings) playCommand(name string) *cobra.Command {

@@ -39,7 +39,7 @@ func route(user string, targets []session.Target) (wish, error) {
 		return wish{target: t, mode: m}, nil
 	}
 	if hasMode {
-		return wish{note: fmt.Sprintf("there is no target %q; this is the lobby", oneLine(name, 40))}, nil
+		return wish{note: fmt.Sprintf("there is no target %q; this is the lobby", session.OneLine(name, 40))}, nil
 	}
 	return wish{}, nil
 }

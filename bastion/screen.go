@@ -63,7 +63,7 @@ func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) 
 	case v.ctx.Err() != nil:
 		return "The connection went away.", err
 	}
-	return oneLine(err.Error(), 200), err
+	return session.OneLine(err.Error(), 200), err
 }
 
 // play shows a recording.

@@ -166,7 +166,7 @@ func (v *visit) run() {
 	live, stop := context.WithCancel(v.conn.ctx)
 	defer stop()
 	go v.keepalive(live) // ends with live; nothing depends on what it still does
-	v.log.Info("came in", "user", oneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "terminal", v.pty)
+	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "terminal", v.pty)
 	status := v.serve()
 	v.log.Debug("left", "status", status)
 	v.ch.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))
@@ -199,7 +199,7 @@ func (v *visit) serve() (status int) {
 
 // fail says why not, in one line, and returns the exit status that goes with it.
 func (v *visit) fail(err error) int {
-	fmt.Fprintf(v.errors(), "twokey: %s\n", oneLine(reason(err), 1000))
+	fmt.Fprintf(v.errors(), "twokey: %s\n", session.OneLine(reason(err), 1000))
 	return statusOf(err)
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/twokey/twokey/session"
 )
@@ -61,25 +60,6 @@ func reason(err error) string {
 		return c.Text
 	}
 	return err.Error()
-}
-
-// oneLine makes text fit for one line of a terminal: no control or bidi
-// characters, no line breaks, at most so many characters.
-func oneLine(text string, most int) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	text = strings.TrimSpace(text)
-	if r := []rune(text); len(r) > most {
-		text = string(r[:most-1]) + "…"
-	}
-	return text
 }
 
 // crlf ends lines as a raw terminal needs it, and leaves those alone that do.

@@ -46,6 +46,15 @@ func (c Cause) Error() string {
 	return string(c.Code)
 }
 
+// Sentence is the cause for the person who reads it: without the code, where
+// there are words.
+func (c Cause) Sentence() string {
+	if c.By == "" && c.Text != "" {
+		return c.Text
+	}
+	return c.Error()
+}
+
 // ExitStatus is what ssh returns to the engineer's shell, unless psql itself
 // returned a status: 77 refused by policy (sysexits EX_NOPERM), 75 nobody came
 // (EX_TEMPFAIL), 137 killed (128+SIGKILL), 69 for a part that is missing

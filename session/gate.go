@@ -49,20 +49,12 @@ func (f Facts) Gate() Gate {
 		return Gate{Because: Recorder, Why: "the recording is in trouble: " + f.Recorder.Error()}
 	}
 	if missing := f.Quorum.Missing(f.Engineer, f.There); len(missing) > 0 {
-		return Gate{Because: Watching, Why: "it takes " + needs(missing) + " to watch", Missing: missing}
+		return Gate{Because: Watching, Why: "it takes " + Quorum(missing).String() + " to watch", Missing: missing}
 	}
 	if len(f.Holds) > 0 {
 		return Gate{Because: Held, Why: "held by " + strings.Join(f.Holds, " and ")}
 	}
 	return Gate{Open: true, Because: AllThere}
-}
-
-func needs(list []Need) string {
-	words := make([]string, len(list))
-	for i, n := range list {
-		words[i] = n.String()
-	}
-	return strings.Join(words, ", and ")
 }
 
 func (g Gate) String() string {

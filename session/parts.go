@@ -81,7 +81,7 @@ type Door interface {
 	// Note puts something that already happened on the tape (Result, Alarm).
 	// The gate is not asked. An error means nothing more may be shown.
 	Note(e Event) error
-	// Wants gives the person and session for application_name and the server's log.
+	// Request gives the person and session for application_name and the server's log.
 	Request() Request
 }
 
@@ -92,7 +92,7 @@ type Terminal struct {
 	Out    io.Writer
 	Err    io.Writer   // psql's standard error and twokey's notices when there is no terminal; the same as Out on a terminal
 	Resize <-chan Size // nil without a terminal
-	// Hangup closes the channel, so that In, Out and Err return.
+	// Hangup closes the channel, so that In, Out and Err return. May be nil when they never block.
 	Hangup func()
 }
 

@@ -65,6 +65,15 @@ func (n Need) String() string {
 	return who
 }
 
+// String is who it takes, in words.
+func (q Quorum) String() string {
+	words := make([]string, len(q))
+	for i, n := range q {
+		words[i] = n.String()
+	}
+	return strings.Join(words, ", and ")
+}
+
 // fits says why the candidate does not count for this need, or "".
 func (n Need) fits(engineer, candidate Identity) string {
 	if !candidate.InAny(n.Groups) {

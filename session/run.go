@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -45,9 +47,8 @@ func (s *Session) Run(ctx context.Context, t Terminal) (status int, cause Cause)
 
 // causeOf reads the cause of an ended context; a bare cancellation is the
 // engineer's connection going away.
-func causeOf(ctx context.Context) Cause {
-	err := context.Cause(ctx)
-	if c, ok := err.(Cause); ok {
+func causeOf(ctx context.Context) (c Cause) {
+	if errors.As(context.Cause(ctx), &c) {
 		return c
 	}
 	return Cause{Code: Disconnected, Text: "the engineer's connection went away"}
@@ -96,8 +97,8 @@ func quit(status int) Cause {
 	return Cause{Code: Quit}
 }
 
-func asCause(err error) Cause {
-	if c, ok := err.(Cause); ok {
+func asCause(err error) (c Cause) {
+	if errors.As(err, &c) {
 		return c
 	}
 	return Cause{Code: NoShell, Text: err.Error()}
@@ -195,7 +196,7 @@ func (s *Session) lastWords(cause Cause) {
 	if cause.Code == Quit && !s.terminal() {
 		return
 	}
-	line := "the session has ended: " + cause.Error()
+	line := "the session has ended: " + cause.Sentence()
 	if cause.Code == Quit {
 		line = "the session has ended; it is recorded as " + s.want.ID
 	}
@@ -206,6 +207,7 @@ func (s *Session) lastWords(cause Cause) {
 // engineer. It stands still while the gate is shut, so that nothing is shown
 // that nobody watches.
 func (s *Session) pump(r io.Reader, t EventType, w io.Writer) {
+	defer s.caught()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)
@@ -222,16 +224,7 @@ func (s *Session) pump(r io.Reader, t EventType, w io.Writer) {
 // printed shows one piece of output at a moment when the gate is open.
 func (s *Session) printed(e Event, w io.Writer) error {
 	for {
-		var feeds []*Feed
-		s.screen.Lock()
-		changed, err := s.ifOpen(func() error {
-			feeds = append(feeds, s.feeds...)
-			return s.put(e)
-		})
-		if changed == nil && err == nil {
-			_, err = w.Write(e.Bytes)
-		}
-		s.screen.Unlock()
+		feeds, changed, err := s.print(e, w)
 		if err != nil {
 			return err
 		}
@@ -243,6 +236,19 @@ func (s *Session) printed(e Event, w io.Writer) error {
 			return err
 		}
 	}
+}
+
+func (s *Session) print(e Event, w io.Writer) (feeds []*Feed, changed <-chan struct{}, err error) {
+	s.screen.Lock()
+	defer s.screen.Unlock()
+	changed, err = s.ifOpen(func() error {
+		feeds = append(feeds, s.feeds...)
+		return s.put(e)
+	})
+	if changed == nil && err == nil {
+		_, err = w.Write(e.Bytes)
+	}
+	return feeds, changed, err
 }
 
 // pace waits for the watchers: nobody outruns them.
@@ -318,7 +324,7 @@ func (s *Session) resize(size Size) {
 // of this session alone.
 func (s *Session) caught() {
 	if p := recover(); p != nil {
-		s.log.Error("panic", "value", fmt.Sprint(p))
+		s.log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
 		s.end(Cause{Code: Broken, Text: "a mistake in twokey; the log of the bastion says more"})
 	}
 }

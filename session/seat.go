@@ -139,7 +139,7 @@ func (x *Seat) Holding() bool {
 // Say shows a line to the engineer and every shadow. It is made one line
 // without control characters, of at most 500 characters.
 func (x *Seat) Say(text string) {
-	text = oneLine(text, 500)
+	text = OneLine(text, 500)
 	x.act(func(s *Session) {
 		if s.put(Event{Type: Say, Who: x.who.Name, Text: text}) == nil {
 			s.say(x.who.Name + " says: " + text)

@@ -177,7 +177,7 @@ func (s *Session) graceNotice() string {
 	if s.missing.IsZero() {
 		return ""
 	}
-	return " Without them the session ends in " + s.want.Mode.Limits.Grace.String() + "."
+	return " Without them the session ends in " + Brief(s.want.Mode.Limits.Grace) + "."
 }
 
 // put writes the event to the tape and then to the feeds: the tape comes

@@ -130,7 +130,7 @@ func (s *Session) handMore() (more bool) {
 // shadow, Ctrl-C and Ctrl-D mean giving up. The caller holds mu.
 func (s *Session) drop(p []byte) error {
 	if s.opened.IsZero() && bytes.ContainsAny(p, "\x03\x04") {
-		s.end(Cause{Code: Abandoned, Text: "the engineer gave up waiting"})
+		s.end(Cause{Code: Abandoned, Text: "the wait was given up"})
 		return context.Cause(s.ctx)
 	}
 	if s.ctx.Err() != nil {

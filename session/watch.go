@@ -18,6 +18,7 @@ const (
 // mind looks again at the facts that change by the clock, and ends the session
 // at its limits.
 func (s *Session) mind() {
+	defer s.caught()
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	reminder := time.NewTicker(waitReminder)
@@ -54,13 +55,13 @@ func (s *Session) overdue(now time.Time) *Cause {
 	expires := s.want.Engineer.Credential.Expires
 	switch {
 	case s.opened.IsZero() && now.Sub(s.want.Started) >= l.Wait:
-		return &Cause{Code: NobodyCame, Text: "nobody sat down as shadow within " + l.Wait.String()}
+		return &Cause{Code: NobodyCame, Text: "the gate did not open within " + Brief(l.Wait) + ": " + s.facts().Gate().Why}
 	case !s.missing.IsZero() && now.Sub(s.missing) >= l.Grace:
-		return &Cause{Code: ShadowGone, Text: "no shadow came back within " + l.Grace.String()}
+		return &Cause{Code: ShadowGone, Text: "no shadow came back within " + Brief(l.Grace)}
 	case past(s.opened, l.Duration):
-		return &Cause{Code: TooLong, Text: "the session reached its limit of " + l.Duration.String()}
+		return &Cause{Code: TooLong, Text: "the session reached its limit of " + Brief(l.Duration)}
 	case len(s.running) == 0 && past(s.active, l.Idle):
-		return &Cause{Code: Idle, Text: "nothing happened for " + l.Idle.String()}
+		return &Cause{Code: Idle, Text: "nothing happened for " + Brief(l.Idle)}
 	case !expires.IsZero() && !now.Before(expires):
 		return &Cause{Code: Expired, Text: "the engineer's certificate ended; log in again"}
 	}
@@ -70,8 +71,8 @@ func (s *Session) overdue(now time.Time) *Cause {
 // announceWait says what the session waits for. The caller holds mu.
 func (s *Session) announceWait() {
 	if g := s.facts().Gate(); !g.Open {
-		left := s.want.Mode.Limits.Wait - time.Since(s.want.Started).Round(time.Second)
-		s.say(fmt.Sprintf("psql has not started: %s. Waiting %s more; Ctrl-C gives up.", g.Why, left))
+		left := s.want.Mode.Limits.Wait - time.Since(s.want.Started)
+		s.say(fmt.Sprintf("psql has not started: %s. Waiting %s more; Ctrl-C gives up.", g.Why, Brief(left)))
 	}
 }
 
@@ -86,6 +87,7 @@ func (s *Session) say(line string) {
 
 // speak shows what was said, for as long as the session lives.
 func (s *Session) speak() {
+	defer s.caught()
 	for {
 		select {
 		case line := <-s.notices:
@@ -98,7 +100,7 @@ func (s *Session) speak() {
 
 // notice makes twokey's own words recognisable on the engineer's screen.
 func (s *Session) notice(line string) []byte {
-	line = oneLine(line, 2000)
+	line = OneLine(line, 2000)
 	if s.terminal() {
 		return []byte("\r\n\x1b[1mtwokey:\x1b[0m " + line + "\r\n")
 	}
@@ -120,8 +122,21 @@ func (s *Session) show(words []byte) {
 	w.Write(words)
 }
 
-// oneLine makes text from a person fit for one line of a terminal.
-func oneLine(text string, most int) string {
+// Brief is a time for people, such as 15m or 1m30s.
+func Brief(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// OneLine makes text from anywhere fit for one line of a terminal: no control
+// or bidi characters, no line breaks, at most so many characters.
+func OneLine(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -131,8 +146,9 @@ func oneLine(text string, most int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
+	text = strings.TrimSpace(text)
 	if r := []rune(text); len(r) > most {
 		text = string(r[:most-1]) + "…"
 	}
-	return strings.TrimSpace(text)
+	return text
 }

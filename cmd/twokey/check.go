@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is `twokey check`, the doctor: how parts are tried side by side
@@ -161,7 +163,7 @@ func (p probe) try(ctx context.Context, limit time.Duration) []finding {
 	case found := <-done:
 		return found
 	case <-time.After(limit + limit/5):
-		return p.findings("", fails("see whether it is reachable from this machine", "no answer within %s", durationText(limit)))
+		return p.findings("", fails("see whether it is reachable from this machine", "no answer within %s", session.Brief(limit)))
 	}
 }
 
@@ -208,7 +210,7 @@ func flatten(err error) []error {
 // inWords says an error for people.
 func inWords(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("no answer within %s (%s)", durationText(probeTime), err)
+		return fmt.Sprintf("no answer within %s (%s)", session.Brief(probeTime), err)
 	}
 	return err.Error()
 }

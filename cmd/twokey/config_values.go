@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file reads single values: text, numbers, durations, sizes, addresses,
@@ -219,7 +221,7 @@ func (v entry) durationInto(to *time.Duration, least, most time.Duration) {
 	case err != nil:
 		v.wrong("%s %s", quoted(text), err)
 	case d < least || d > most:
-		v.wrong("%s is out of range; allowed: %s to %s", text, durationText(least), durationText(most))
+		v.wrong("%s is out of range; allowed: %s to %s", text, session.Brief(least), session.Brief(most))
 	default:
 		*to = d
 	}
@@ -255,18 +257,6 @@ func parseDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("is not a duration; expected one such as 30s, 15m, 8h or 7d")
 	}
 	return d + time.Duration(n)*24*time.Hour, nil
-}
-
-// durationText writes 15m0s as 15m.
-func durationText(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // sizeUnits are the units of sizes, larger ones first.
