@@ -18,7 +18,7 @@ import (
 func (v *visit) engineer(want wish) int {
 	status, err := v.open(want)
 	if err != nil {
-		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", statusOf(err), "cause", err.Error())
+		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
 		return v.fail(err)
 	}
 	return status

@@ -45,7 +45,7 @@ func (v *visit) lobby(w wish) int {
 		err = failure{statusLeft, "stopped"}
 	}
 	if err != nil {
-		v.log.Info("command failed", "command", firstWord(words), "status", statusOf(err), "cause", err.Error())
+		v.log.Info("command failed", "command", firstWord(words), "status", StatusOf(err), "cause", err.Error())
 		return v.fail(err)
 	}
 	return 0

@@ -200,7 +200,7 @@ func (v *visit) serve() (status int) {
 // fail says why not, in one line, and returns the exit status that goes with it.
 func (v *visit) fail(err error) int {
 	fmt.Fprintf(v.errors(), "twokey: %s\n", session.OneLine(reason(err), 1000))
-	return statusOf(err)
+	return StatusOf(err)
 }
 
 // output is where text for people goes: lines end as the terminal needs it.

@@ -40,8 +40,8 @@ func misuse(format string, args ...any) error {
 // errLeft is somebody who left at a prompt.
 var errLeft = failure{statusLeft, "you left; nothing was opened"}
 
-// statusOf is the exit status for an error.
-func statusOf(err error) int {
+// StatusOf is the exit status for an error of a command: 2 for a misuse, 1 for a failure, and those of session.Cause.
+func StatusOf(err error) int {
 	var f failure
 	if errors.As(err, &f) {
 		return f.status

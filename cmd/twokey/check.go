@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -96,8 +97,10 @@ func configFindings(path string, c *Config, err error) (string, error) {
 			found = append(found, fails("", "%s", m))
 		}
 		return "", errors.Join(found...)
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist):
 		return "", fails("give the file with --config; `twokey init` writes one to start from", "%s", err)
+	case err != nil:
+		return "", fails("", "%s", err)
 	}
 	for _, w := range c.Warnings {
 		found = append(found, warns("", "%s", w))

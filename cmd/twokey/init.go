@@ -81,7 +81,7 @@ func runInit(out io.Writer, dir, host string) error {
 		return err
 	}
 	tell(out, made, path, "the configuration")
-	return initNext(out, path, made)
+	return initNext(out, path, host, made)
 }
 
 // makePrivate makes a folder for its owner alone.
@@ -180,9 +180,9 @@ func starterConfig(dir, host string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func initNext(out io.Writer, path string, made bool) error {
+func initNext(out io.Writer, path, host string, made bool) error {
 	if !made {
-		_, err := fmt.Fprintf(out, "\nWhat was there stays as it was. To see whether it works:\n  twokey check --config %s\n", path)
+		_, err := fmt.Fprintf(out, "\nWhat was there stays as it was, and options that would change it have no effect. To see whether it works:\n  twokey check --config %s\n", path)
 		return err
 	}
 	_, err := fmt.Fprintf(out, `
@@ -192,7 +192,12 @@ Next:
   3. At the identity provider, allow the redirect address that the file names.
   4. twokey check --config %s
   5. twokey serve --config %s
+  6. People put these lines into ~/.ssh/config, and `+"`ssh bastion`"+` is all they type:
+       Host bastion
+         HostName %s
+         Port 2222
+     and, once: curl HTTP_URL/known_hosts >> ~/.ssh/known_hosts (HTTP_URL is http.url of the file)
 Keep copies of keys/user_ca, keys/host_ca and keys/recording in a safe place, offline.
-`, path, filepath.Join(filepath.Dir(path), "secrets"), path, path)
+`, path, filepath.Join(filepath.Dir(path), "secrets"), path, path, host)
 	return err
 }

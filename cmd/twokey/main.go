@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/twokey/twokey/bastion"
 	"github.com/twokey/twokey/session/psql"
 )
 
@@ -34,13 +35,14 @@ func run(args []string) int {
 	if !errors.Is(err, errUnhealthy) {
 		fmt.Fprintln(os.Stderr, "twokey:", err)
 	}
-	return 1
+	return bastion.StatusOf(err)
 }
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "twokey",
 		Short:         "an SSH bastion where psql opens only while a second person watches",
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -37,16 +37,25 @@ func recordingsCommand() *cobra.Command {
 		Short: "list, play, export and verify recordings, without a bastion",
 		Long: "List, play, export and verify recordings, without a bastion.\n\n" +
 			"A bucket's keys are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q; see twokey recordings --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&at.store, "store", "", "where they are: s3://BUCKET/PREFIX, or a `folder`")
 	flags.StringVar(&at.endpoint, "endpoint", "", "`URL` of the S3 server")
 	flags.StringVar(&at.region, "region", "us-east-1", "the bucket's region")
-	flags.StringVar(&at.config, "config", "", "take store and key from this configuration `file` instead")
+	flags.StringVar(&at.config, "config", "", "take the store, and the key unless --key says it, from this configuration `file`")
 	flags.StringArrayVar(&at.keys, "key", nil, "`file` with the public recording key; may be given more than once")
 	archive := &lateArchive{}
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
-		archive.Archive, err = at.open()
+	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) (err error) {
+		if c != cmd {
+			archive.Archive, err = at.open()
+		}
 		return err
 	}
 	r := bastion.Recordings{Archive: archive, Play: playHere}
@@ -72,7 +81,14 @@ func (p *whereabouts) open() (bastion.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	var keys []ssh.PublicKey
+	keys, err := p.publicKeys()
+	if err != nil {
+		return nil, err
+	}
+	return recorder.OpenArchive(s, keys, nil), nil
+}
+
+func (p *whereabouts) publicKeys() (keys []ssh.PublicKey, err error) {
 	for _, file := range p.keys {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -84,7 +100,7 @@ func (p *whereabouts) open() (bastion.Archive, error) {
 		}
 		keys = append(keys, key)
 	}
-	return recorder.OpenArchive(s, keys, nil), nil
+	return keys, nil
 }
 
 func (p *whereabouts) reach() (store.Store, error) {
@@ -115,11 +131,18 @@ func (p *whereabouts) fromConfig() (bastion.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
+	keys, err := p.publicKeys()
 	if err != nil {
 		return nil, err
 	}
-	return recorder.OpenArchive(s, []ssh.PublicKey{key.PublicKey()}, nil), nil
+	if len(keys) == 0 {
+		key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
+		if err != nil {
+			return nil, fmt.Errorf("%w (or give the public half with --key)", err)
+		}
+		keys = []ssh.PublicKey{key.PublicKey()}
+	}
+	return recorder.OpenArchive(s, keys, nil), nil
 }
 
 // lateArchive is the archive that the flags name, once they have been read.
