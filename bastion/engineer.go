@@ -152,7 +152,7 @@ func (v *visit) greet(r session.Request) {
 	if r.Reason != "" {
 		fmt.Fprintf(w, "Reason: %s\n", r.Reason)
 	}
-	fmt.Fprintf(w, "Everything here is recorded, as %s.\n", r.ID)
+	fmt.Fprintf(w, "Everything here is recorded, as %s.\n%s shows who watches and up to when it is stored.\n", r.ID, v.server.command())
 	if len(r.Mode.Shadows) == 0 {
 		fmt.Fprintf(w, "Nobody has to watch.\n")
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
 )
 
 // This file is the lobby: the tree of commands, and what somebody sees who
@@ -139,7 +140,7 @@ func (v *visit) help(w io.Writer, root *cobra.Command) {
 	}
 	t.print(w)
 	fmt.Fprintf(w, "\nID is the long one or the short code, in any case. Exit status without a terminal: psql's own;\n"+
-		"77 refused, 75 nobody came, 137 killed, 69 a part is missing.\n")
+		"77 refused, 75 nobody came, 137 killed, 130 left while waiting, 69 a part is missing, 1 any other end.\n")
 }
 
 // overview is for somebody who came without a command.
@@ -161,7 +162,7 @@ func (v *visit) overview(w io.Writer) error {
 			}
 			waiting.add(row...)
 		default:
-			live.add(append(row, string(sum.State), "watched by "+orNobody(sum.Shadows))...)
+			live.add(append(row, s.Gate().String(), "watched by "+orNobody(sum.Shadows), shadow.Stored(s.Health()))...)
 		}
 	}
 	section(w, "Waiting for a shadow:", waiting, "nobody")

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +33,7 @@ var arrows = map[string][]string{
 	"recorder":                 {"session", "recorder/store"},
 	"recorder/store":           nil,
 	"recorder/store/storetest": {"recorder/store"},
-	"bastion":                  {"session", "shadow", "certs"},
+	"bastion":                  {"session", "shadow"},
 	"cmd/twokey": {
 		"session", "session/psql", "session/pgwire", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
 	},
@@ -43,6 +46,7 @@ var testArrows = map[string][]string{
 	"session/pgwire": {"session/pgwire/pgtest"},
 	"recorder":       {"recorder/store/storetest"},
 	"recorder/store": {"recorder/store/storetest"},
+	"bastion":        {"certs"},
 	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest"},
 }
 
@@ -50,32 +54,28 @@ var testArrows = map[string][]string{
 // begins with it. A new dependency needs a line here, and a reason in the
 // commit that adds it.
 var homes = map[string][]string{
-	"github.com/gliderlabs/ssh":            {"bastion"},
-	"github.com/spf13/cobra":               {"cmd/twokey", "bastion"}, // one command tree, on this machine and over SSH
-	"github.com/spf13/pflag":               {"cmd/twokey", "bastion"}, // cobra's flags
-	"github.com/goccy/go-yaml":             {"cmd/twokey"},
-	"github.com/coreos/go-oidc/v3":         {"certs/oidc"},
-	"golang.org/x/oauth2":                  {"certs/oidc"},
-	"github.com/creack/pty":                {"session/psql"},
-	"github.com/jackc/pgx/v5":              {"session/pgwire", "session/pgwire/pgtest"},
-	"github.com/charmbracelet/x/vt":        {"shadow"},
-	"github.com/charmbracelet/x/ansi":      {"shadow"},
-	"github.com/charmbracelet/ultraviolet": {"shadow"}, // the cells of x/vt
-	"github.com/mattn/go-runewidth":        {"shadow"},
-	"github.com/rivo/uniseg":               {"shadow"},
-	"github.com/minio/minio-go/v7":         {"recorder/store"},
-	"github.com/hiddeco/sshsig":            {"recorder"},
-	"github.com/klauspost/compress":        {"recorder"},
-	"github.com/oklog/ulid/v2":             {"recorder", "cmd/twokey"},
-	"golang.org/x/crypto/ssh":              {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
-	"golang.org/x/sys/unix":                {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
+	"github.com/gliderlabs/ssh":     {"bastion"},
+	"github.com/spf13/cobra":        {"cmd/twokey", "bastion"}, // one command tree, on this machine and over SSH
+	"github.com/spf13/pflag":        {"cmd/twokey", "bastion"}, // cobra's flags
+	"github.com/goccy/go-yaml":      {"cmd/twokey"},
+	"github.com/coreos/go-oidc/v3":  {"certs/oidc"},
+	"golang.org/x/oauth2":           {"certs/oidc"},
+	"github.com/creack/pty":         {"session/psql"},
+	"github.com/jackc/pgx/v5":       {"session/pgwire", "session/pgwire/pgtest"},
+	"github.com/mattn/go-runewidth": {"shadow"},
+	"github.com/minio/minio-go/v7":  {"recorder/store"},
+	"github.com/hiddeco/sshsig":     {"recorder"},
+	"github.com/klauspost/compress": {"recorder"},
+	"github.com/oklog/ulid/v2":      {"recorder", "cmd/twokey"},
+	"golang.org/x/crypto/ssh":       {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
+	"golang.org/x/sys/unix":         {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
 }
 
 // testHomes says what tests may import besides.
 var testHomes = map[string][]string{
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/twokey"},
 	"github.com/creack/pty":                      {"cmd/twokey", "bastion"},
-	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql"},
+	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "shadow"}, // a terminal to look at
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},
 	"golang.org/x/crypto/ssh":                    {"certs/oidc", "shadow"},
@@ -159,6 +159,26 @@ func atHome(name, path string, lists []map[string][]string) bool {
 		}
 	}
 	return false
+}
+
+// What the documents link to or name in a table is there.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	named := regexp.MustCompile("\\]\\(([a-z][^)#:]*)\\)|`((?:cmd|bastion|session|recorder|shadow|certs|deploy)/[a-z_/.]*\\.[a-z]+)`")
+	for _, name := range []string{"README.md", "ARCHITECTURE.md", "recorder/FORMAT.md"} {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			path := filepath.Join("../..", m[2])
+			if m[2] == "" {
+				path = filepath.Join("../..", filepath.Dir(name), m[1])
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
 }
 
 func TestArrowsAreHeld(t *testing.T) {
