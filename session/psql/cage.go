@@ -179,10 +179,15 @@ func (c *Cage) order(o Options) order {
 		"HOME=/nonexistent", "PATH=/usr/bin:/bin", "PSQL_HISTORY=/dev/null", "PSQLRC=/nonexistent",
 		"OPENSSL_CONF=/nonexistent", "INPUTRC=/nonexistent", "PAGER=", "TERM=" + cmp.Or(o.Term, "dumb"),
 	}
+	locale := []string{"LANG=C.UTF-8"} // when the client says nothing: nearly every terminal is UTF-8
 	for _, e := range o.Env {
 		if strings.HasPrefix(e, "LANG=") || strings.HasPrefix(e, "LC_") {
-			env = append(env, e)
+			locale = append(locale, e)
 		}
 	}
+	if len(locale) > 1 {
+		locale = locale[1:]
+	}
+	env = append(env, locale...)
 	return order{Psql: c.psql, Loader: c.loader, Env: env, Socket: o.Socket, Off: c.off, ABI: c.abi, OwnUID: c.users != nil}
 }
