@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -100,11 +102,24 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) 
 	defer cancel()
 	opts := minio.PutObjectOptions{ContentType: contentType(name), DisableMultipart: true}
 	opts.SetMatchETagExcept("*")
-	info, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), opts)
+	put := func() (minio.UploadInfo, error) {
+		return s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), opts)
+	}
+	info, err := put()
+	if brokenOff(err) {
+		info, err = put()
+	}
 	if err != nil {
 		return "", s.failure(err)
 	}
 	return info.VersionID, nil
+}
+
+// brokenOff reports whether the server closed the connection, as servers do
+// with one that was idle. net/http tries again by itself only what it knows to
+// be harmless, which a PUT is here: it makes an object or finds one.
+func brokenOff(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
 
 func contentType(name string) string {

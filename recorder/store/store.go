@@ -38,8 +38,9 @@ const MaxObject = 64 << 20
 type Store interface {
 	// Put stores a new object whole or not at all and returns its version,
 	// which is empty where a store has none. ErrExists means that the name is
-	// taken. After any other error the object may be there or not: Put again,
-	// and at ErrExists compare what Get returns.
+	// taken, perhaps by this very Put when a connection broke. After any other
+	// error the object may be there or not: Put again. At ErrExists compare
+	// what Get returns.
 	Put(ctx context.Context, name string, data []byte) (version string, err error)
 
 	// Get returns an object of at most limit bytes, and its version. An empty
