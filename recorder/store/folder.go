@@ -107,28 +107,49 @@ func (f *Folder) Get(ctx context.Context, name, version string, limit int64) ([]
 	if version != "" {
 		return nil, "", fmt.Errorf("version %q of %s: %w", version, name, ErrNotExist)
 	}
-	file, err := os.Open(f.path(name))
+	file, size, err := openRegular(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, "", fmt.Errorf("%s: %w", name, ErrNotExist)
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("%s: %w", name, err)
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil {
-		return nil, "", err
-	} else if !info.Mode().IsRegular() {
-		return nil, "", fmt.Errorf("%s: %w", name, ErrNotExist)
-	}
-	data, err := readAtMost(file, limit)
+	data, err := readAtMost(file, size, limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", name, err)
 	}
 	return data, "", nil
 }
 
-// readAtMost reads everything, or returns ErrTooLarge.
-func readAtMost(r io.Reader, limit int64) ([]byte, error) {
+// openRegular opens a file and returns its size. It waits for nobody: whoever can
+// write to the folder can put a named pipe there, at which a plain open would
+// stand until somebody writes to it.
+func openRegular(name string) (*os.File, int64, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = fs.ErrNotExist // a folder of that name is no object
+	case !info.Mode().IsRegular():
+		err = errors.New("what lies there is no regular file; nothing of twokey's put it there")
+	default:
+		return file, info.Size(), nil
+	}
+	file.Close()
+	return nil, 0, err
+}
+
+// readAtMost reads everything, or returns ErrTooLarge: at once when there are
+// said to be too many bytes, and otherwise when there are.
+func readAtMost(r io.Reader, size, limit int64) ([]byte, error) {
+	if size > limit {
+		return nil, ErrTooLarge
+	}
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = ErrTooLarge

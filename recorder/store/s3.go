@@ -145,7 +145,7 @@ func (s *S3) Get(ctx context.Context, name, version string, limit int64) ([]byte
 		return nil, "", fmt.Errorf("%s: %w", name, s.failure(err))
 	}
 	defer body.Close()
-	data, err := readAtMost(body, limit)
+	data, err := readAtMost(body, info.Size, limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", name, s.failure(err))
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,60 @@ func TestFolderLeavesNothingHalfWritten(t *testing.T) {
 	entries, _ := os.ReadDir(filepath.Join(dir, "a"))
 	if len(entries) != 2 {
 		t.Errorf("%v", entries)
+	}
+}
+
+// Whoever can write to the folder can put things there that are no files. They
+// are refused, and nobody waits at them.
+func TestFolderWithWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Mkdir(filepath.Join(dir, "a"), 0o700)
+	if err := syscall.Mkfifo(filepath.Join(dir, "a", "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	os.Symlink("pipe", filepath.Join(dir, "a", "to-pipe"))
+	os.Symlink("/dev/zero", filepath.Join(dir, "a", "device"))
+	done := make(chan struct{})
+	go func() { // waited for below, or the test has failed
+		defer close(done)
+		for _, name := range []string{"a/pipe", "a/to-pipe", "a/device"} {
+			if data, _, err := s.Get(t.Context(), name, "", 10); err == nil || !strings.Contains(err.Error(), "no regular file") {
+				t.Errorf("Get %s: %q, %v", name, data, err)
+			}
+			if _, err := s.Put(t.Context(), name, []byte("x")); !errors.Is(err, store.ErrExists) {
+				t.Errorf("Put %s: %v", name, err)
+			}
+		}
+		if list, err := s.List(t.Context(), "a/pipe/"); err != nil || len(list) > 0 {
+			t.Errorf("List of a pipe: %v, %v", list, err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("waits at what is no file")
+	}
+	if list, err := s.List(t.Context(), "a/"); err != nil || len(list) > 0 {
+		t.Errorf("listed: %v, %v", list, err)
+	}
+}
+
+// What is larger than allowed is refused before it is read.
+func TestFolderReadsNothingTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "huge"), nil, 0o600), os.Truncate(filepath.Join(dir, "huge"), 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), "huge", "", 1<<39); !errors.Is(err, store.ErrTooLarge) {
+		t.Fatal(err)
 	}
 }
 
