@@ -228,7 +228,7 @@ func (a *Archive) contents(ctx context.Context, id string) (list []Segment, plac
 		return nil, "", err
 	}
 	if len(a.keys) > 0 {
-		sig, _, err := a.store.Get(ctx, place+signatureName, "", maxManifest)
+		sig, _, err := a.store.Get(ctx, place+signatureName, "", maxSignature)
 		if err == nil {
 			err = checkSignature(a.keys, ManifestNamespace, data, sig)
 		}
@@ -255,7 +255,8 @@ func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error)
 	var list []Segment
 	for _, o := range objects {
 		if n := numberOf(o.Base(), segmentSuffix); n == len(list)+1 {
-			list = append(list, Segment{Name: o.Base(), Size: o.Size})
+			// Nobody has signed for this size: it is not what is to be read into memory.
+			list = append(list, Segment{Name: o.Base(), Size: min(o.Size, maxStored)})
 		}
 	}
 	if len(list) == 0 {

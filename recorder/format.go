@@ -28,11 +28,12 @@ const (
 
 // Bounds that a writer keeps and a reader insists on, in bytes.
 const (
-	maxLine     = 128 << 20         // one line of a tape, with its line break
-	maxPlain    = maxLine + 16<<20  // one segment, decompressed
-	maxManifest = 32 << 20          // a manifest, or a ledger entry
-	maxStored   = 64 << 20          // one segment, as stored
-	maxSegments = maxManifest / 256 // segments of one recording
+	maxLine      = 128 << 20         // one line of a tape, with its line break
+	maxPlain     = maxLine + 16<<20  // one segment, decompressed
+	maxManifest  = 32 << 20          // a manifest, or a ledger entry
+	maxSignature = 64 << 10          // the signature of either
+	maxStored    = 64 << 20          // one segment, as stored
+	maxSegments  = maxManifest / 256 // segments of one recording
 )
 
 // Types of lines with code "e" that are no session events.

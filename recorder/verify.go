@@ -105,7 +105,7 @@ func (v *verifier) manifest() ([]byte, error) {
 	case err != nil:
 		return nil, err
 	}
-	sig, _, err := v.store.Get(v.ctx, v.place+signatureName, "", 64<<10)
+	sig, _, err := v.store.Get(v.ctx, v.place+signatureName, "", maxSignature)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		v.finding("its manifest is not signed: %s is missing", signatureName)

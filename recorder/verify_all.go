@@ -219,7 +219,7 @@ func (u *auditor) entry(name string) (*Entry, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	sig, _, err := u.store.Get(u.ctx, name+".sig", "", 64<<10)
+	sig, _, err := u.store.Get(u.ctx, name+".sig", "", maxSignature)
 	if err == nil {
 		err = checkSignature(u.keys, LedgerNamespace, data, sig)
 	} else if !errors.Is(err, store.ErrNotExist) && !errors.Is(err, store.ErrTooLarge) {

@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/recorder"
@@ -551,4 +554,32 @@ func unhex(s string) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// Before there is a manifest nobody has vouched for the size of anything: an
+// object that no segment can be is refused without being read.
+func TestHugeObjectThatNobodySignedFor(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := ulid.Make()
+	place := filepath.Join(dir, "sessions", ulid.Time(id.Time()).UTC().Format("2006/01/02"), id.String())
+	segment := filepath.Join(place, "00000001.cast.zst")
+	if err := errors.Join(os.MkdirAll(place, 0o700), os.WriteFile(segment, nil, 0o600), os.Truncate(segment, 2<<30)); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err = nil
+	for _, err = range recorder.OpenArchive(s, trusted(), nil).Events(t.Context(), id.String()) {
+	}
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("%v, want ErrTooLarge", err)
+	}
+	if read := after.TotalAlloc - before.TotalAlloc; read > 16<<20 {
+		t.Errorf("%d MiB were taken for it", read>>20)
+	}
 }
