@@ -146,6 +146,24 @@ func TestAShadowWhoTakesNothingDoesNotCount(t *testing.T) {
 	}
 }
 
+// A terminal that is stopped behind a client that is not: the client's window
+// takes frames for a long time, and it answers for itself.
+func TestAShadowWhoseTerminalIsStoppedDoesNotCount(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Keepalive = 300 * time.Millisecond })
+	x, s := waiting(t, h)
+	y := h.terminal(bob, "lobby", "shadow 7KQ01")
+	x.sees("psql is here")
+	y.sees("\x1b[5n")
+	y.types("\x1b[0n")
+	x.sees("bob's connection does not answer")
+	if s.Gate().Open {
+		t.Error("the gate is open")
+	}
+	y.types("\x1b[0n")
+	x.sees("bob answers again")
+	eventually(t, "the gate open again", func() bool { return s.Gate().Open })
+}
+
 // Whoever sits counts as watching, so a session that cannot be seen must end.
 func TestWhatCannotBeSeenEnds(t *testing.T) {
 	h := open(t)

@@ -26,6 +26,7 @@ const (
 	keyLeave    key = 0x18 // Ctrl-X
 	keyPageUp   key = -1
 	keyPageDown key = -2
+	keyAnswer   key = -3 // the terminal's answer to askTerminal
 )
 
 // How long a sequence may stand still before it is given up: an ESC alone is
@@ -174,6 +175,8 @@ func (k *keyReader) control(b byte) key {
 		return keyPageUp
 	case b == '~' && seq == "6":
 		return keyPageDown
+	case b == 'n' && seq == "0":
+		return keyAnswer
 	}
 	return keyNone
 }

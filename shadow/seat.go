@@ -27,7 +27,20 @@ type SeatTerminal struct {
 	Out    io.Writer // may block for as long as the terminal does
 	Size   session.Size
 	Resize <-chan session.Size // may be nil
+
+	// Every two seconds the terminal is asked whether it is there. The client
+	// behind which it is stopped, or a pipe nobody reads, answers nothing for
+	// it, however much SSH's window still takes. Both may be nil.
+	Asked    func()
+	Answered func() // may be called much later than the next Asked
 }
+
+// askTerminal asks for the device's status (ECMA-48 8.3.35, DSR 5), which every
+// terminal answers with ESC [ 0 n.
+const (
+	askTerminal   = "\x1b[5n"
+	askedInterval = 2 * time.Second
+)
 
 const (
 	enter = "\x1b[?1049h\x1b[?7l\x1b[?2004h" // the alternate screen, no wrapping, pastes marked as such
@@ -47,6 +60,8 @@ type seatUI struct {
 	out   io.Writer
 	sizes <-chan session.Size
 	keys  keyReader
+
+	onAsked, onAnswered func()
 
 	mu      sync.Mutex // of what follows, which the painter reads
 	size    session.Size
@@ -92,7 +107,7 @@ func Sit(ctx context.Context, seat *session.Seat, v *View, t SeatTerminal) error
 
 func sit(ctx context.Context, c chair, v *View, t SeatTerminal, known func() facts) error {
 	u := &seatUI{
-		chair: c, facts: known, view: v, in: t.In, out: t.Out, sizes: t.Resize, size: t.Size,
+		chair: c, facts: known, view: v, in: t.In, out: t.Out, sizes: t.Resize, size: t.Size, onAsked: t.Asked, onAnswered: t.Answered,
 		desk: newDesk(), touched: make(chan struct{}, 1),
 	}
 	done := make(chan struct{})
@@ -188,6 +203,10 @@ func (u *seatUI) press(p []byte) {
 func (u *seatUI) key(k key) {
 	switch {
 	case k == keyNone:
+	case k == keyAnswer:
+		if u.onAnswered != nil {
+			u.soon(u.onAnswered)
+		}
 	case k == keyKill && u.prompt != killing: // from anywhere, at once
 		u.hold(true)
 		u.prompt, u.typed = killing, nil
@@ -265,7 +284,15 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var shown frame
+	var asked time.Time
 	for {
+		if u.onAsked != nil && time.Since(asked) >= askedInterval {
+			if _, err := io.WriteString(u.out, askTerminal); err != nil {
+				return err
+			}
+			u.onAsked()
+			asked = time.Now()
+		}
 		changed := u.view.Changed()
 		if shown, err = u.frame(shown); err != nil {
 			return err
