@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ type Versity struct {
 // bin/versitygw, or the one in PATH; without one the test fails.
 func StartVersity(t testing.TB) *Versity {
 	t.Helper()
-	v := &Versity{t: t, binary: findVersity(t), addr: freePort(t), dir: t.TempDir()}
+	v := &Versity{t: t, binary: findVersity(t), addr: freePort(), dir: t.TempDir()}
 	v.Config = store.S3Config{
 		Endpoint: "http://" + v.addr, Bucket: "recordings", Prefix: "prod",
 		AccessKey: "twokey", SecretKey: "twokey-secret", OpTimeout: 10 * time.Second,
@@ -70,14 +71,15 @@ func executable(path string) bool {
 	return err == nil && info.Mode()&0o111 != 0
 }
 
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func freePort() string {
+	for {
+		// Below the ports that the kernel gives to clients, so that none takes it
+		// before the server does, or while it is down.
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Start starts the server again on the same port and data, after Kill.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -147,13 +148,23 @@ func (c *Cluster) certify(owner *syscall.SysProcAttr) error {
 	return err
 }
 
+// findPort looks for a free port below those that the kernel gives to clients,
+// so that none takes it before the server does.
+func (c *Cluster) findPort() (err error) {
+	for range 100 {
+		var free net.Listener
+		c.Port = 10_000 + mathrand.N(20_000)
+		if free, err = net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port))); err == nil {
+			return free.Close()
+		}
+	}
+	return err
+}
+
 func (c *Cluster) run(owner *syscall.SysProcAttr) error {
-	free, err := net.Listen("tcp", net.JoinHostPort(c.Host, "0"))
-	if err != nil {
+	if err := c.findPort(); err != nil {
 		return err
 	}
-	c.Port = free.Addr().(*net.TCPAddr).Port
-	free.Close()
 	log, err := os.Create(c.Log)
 	if err != nil {
 		return err
