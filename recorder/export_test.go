@@ -36,15 +36,39 @@ func Decode(lines []byte) (events []session.Event, err error) {
 // FillDisk makes every further write to the spool fail with ENOSPC, by the
 // kernel itself.
 func FillDisk(tape session.Tape) {
-	t := tape.(*Tape)
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	replace(tape, "/dev/full").Close()
+}
+
+// FailSync makes the next fsync of the spool fail, by the kernel itself, and
+// loses what is written from here on. heal gives the tape its slice back.
+func FailSync(tape session.Tape) (heal func()) {
+	good := replace(tape, "/dev/null") // EINVAL: there is nothing to make durable
+	return func() {
+		t := tape.(*Tape)
+		t.saving.Lock()
+		defer t.saving.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.file.Close()
+		t.file = good
+	}
+}
+
+// replace puts a device in the place of the slice that is being written, and
+// returns that.
+func replace(tape session.Tape, device string) *os.File {
+	f, err := os.OpenFile(device, os.O_WRONLY, 0)
 	if err != nil {
 		panic(err)
 	}
+	t := tape.(*Tape)
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.file.Close()
-	t.file = full
+	old := t.file
+	t.file = f
+	return old
 }
 
 // Sign makes a signature of the archive's kind, for tests that forge.

@@ -32,8 +32,9 @@ type recording struct {
 
 // finish brings a recording that has ended to the store, with its manifest and
 // a line in the ledger, and removes it from the spool. It returns when that is
-// done or the recorder stops.
-func (r *Recorder) finish(id string) {
+// done or the recorder stops. ended is how the session ended, nil when this
+// process does not know: then the spool says it, or it died.
+func (r *Recorder) finish(id string, ended *session.Summary) {
 	defer r.release(id)
 	place, err := folder(id)
 	if err != nil {
@@ -42,7 +43,7 @@ func (r *Recorder) finish(id string) {
 	}
 	var rec *recording
 	steps := []func() error{
-		func() (err error) { rec, err = r.repair(id); return err },
+		func() (err error) { rec, err = r.repair(id, ended); return err },
 		func() error { return r.sendRest(rec, place) },
 		func() error { return r.sealManifest(rec) },
 		func() error { return r.sendManifest(rec, id, place) },
@@ -71,8 +72,11 @@ func (r *Recorder) taking(step func() error) error {
 
 // repair makes a complete set of segments of what lies in the directory, with
 // an end. It returns nil for a recording that never began.
-func (r *Recorder) repair(id string) (*recording, error) {
+func (r *Recorder) repair(id string, ended *session.Summary) (*recording, error) {
 	rec := &recording{dir: filepath.Join(r.spool(), id)}
+	if ended != nil {
+		rec.sealed, rec.wasSealed = *ended, true
+	}
 	if err := r.load(rec); err != nil {
 		return nil, err
 	}
@@ -104,10 +108,11 @@ func (r *Recorder) repair(id string) (*recording, error) {
 }
 
 // load reads what the directory holds and removes what is there twice.
-func (r *Recorder) load(rec *recording) error {
-	var err error
-	if rec.wasSealed, err = readJSON(filepath.Join(rec.dir, sealedName), &rec.sealed); err != nil {
-		return err
+func (r *Recorder) load(rec *recording) (err error) {
+	if !rec.wasSealed {
+		if rec.wasSealed, err = readJSON(filepath.Join(rec.dir, sealedName), &rec.sealed); err != nil {
+			return err
+		}
 	}
 	stored, err := readStored(rec.dir)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is the spool on disk. Each recording has a directory there:
@@ -20,6 +22,7 @@ import (
 //	00000003.cast       the slice that is being written
 //	00000002.cast.zst   a segment that waits for the store
 //	stored.jsonl        a line for each segment that the store has
+//	sealed.room         room on the disk for the next line, taken when the tape begins
 //	sealed.json         the session has ended, and how
 //	manifest.json(.sig) waits for the store
 //
@@ -31,7 +34,12 @@ const (
 	sliceSuffix = ".cast"
 	storedName  = "stored.jsonl"
 	sealedName  = "sealed.json"
+	roomName    = "sealed.room"
 )
+
+// roomBytes is what sealed.json may be long to fit into the room kept for it:
+// a cause and flags.
+const roomBytes = 8 << 10
 
 func sliceName(n int) string   { return fmt.Sprintf("%08d%s", n, sliceSuffix) }
 func segmentName(n int) string { return fmt.Sprintf("%08d%s", n, segmentSuffix) }
@@ -77,6 +85,46 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	return writeFile(path, append(data, '\n'))
+}
+
+// keepRoom takes the room for sealed.json on the disk, so that a session that
+// ends because the disk is full can still say why. Spaces, not a hole: a hole
+// would have to be filled when it is too late.
+func keepRoom(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, roomName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(bytes.Repeat([]byte{' '}, roomBytes))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// writeSealed writes sealed.json into the room kept for it, or where there is
+// none, or it is too small, like any other file. Like these it appears whole and
+// durable or not at all.
+func writeSealed(dir string, s session.Summary) error {
+	path, room := filepath.Join(dir, sealedName), filepath.Join(dir, roomName)
+	// No more than is read again (load): the rest is on the tape, and may be long.
+	s = session.Summary{ID: s.ID, Ended: s.Ended, Cause: s.Cause, Flags: s.Flags}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if data = append(data, '\n'); len(data) <= roomBytes && overwrite(room, data) == nil {
+		return errors.Join(os.Rename(room, path), syncDir(dir))
+	}
+	return writeFile(path, data)
+}
+
+// overwrite replaces the beginning of a file in place, where it needs no more
+// of the disk, and makes that durable. What comes after it stays.
+func overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // readJSON reads a file that writeJSON wrote. It reports false when there is none.

@@ -37,6 +37,8 @@ type Tape struct {
 	over  chan struct{} // closed by Seal and giveUp
 	tasks sync.WaitGroup
 
+	saving sync.Mutex // held while the kernel makes a slice durable; taken before mu
+
 	mu      sync.Mutex
 	enc     *encoder
 	file    *os.File
@@ -75,6 +77,9 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 		return nil, err
 	}
 	err = syncDir(r.spool())
+	if err == nil {
+		err = keepRoom(t.dir)
+	}
 	if err == nil {
 		err = t.writeBeginning()
 	}
@@ -194,6 +199,28 @@ func (t *Tape) note(at time.Duration, bytes int) {
 	t.current.bytes += int64(bytes)
 }
 
+// save makes a slice durable, or breaks the tape for good. There is no second
+// try: the kernel reports a write that failed once, to one fsync, and forgets the
+// bytes; the next fsync would find nothing amiss. Nor may another fsync come in
+// between and take the report: hence the lock.
+func (t *Tape) save() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	file, over := t.file, t.sealed || t.broken != nil
+	t.mu.Unlock()
+	if over {
+		return nil
+	}
+	err := file.Sync()
+	if err == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.fail(err)
+}
+
 // fail breaks the tape for good. The caller holds mu.
 func (t *Tape) fail(err error) error {
 	if t.broken == nil {
@@ -247,6 +274,8 @@ func (t *Tape) late(h session.Health) error {
 
 // Seal is session.Tape's.
 func (t *Tape) Seal(s session.Summary) error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sealed {
@@ -254,23 +283,25 @@ func (t *Tape) Seal(s session.Summary) error {
 	}
 	var err error
 	if !t.ended {
-		cause := session.Cause{Code: session.Unclean, Text: "it was sealed without an end"}
-		if s.Cause != nil {
-			cause = *s.Cause
+		if s.Cause == nil {
+			s.Cause = &session.Cause{Code: session.Unclean, Text: "it was sealed without an end"}
 		}
-		err = t.append(session.Event{At: t.at, Type: session.End, Cause: &cause})
+		err = t.append(session.Event{At: t.at, Type: session.End, Cause: s.Cause})
 	}
 	t.sealed = true
 	if t.broken == nil {
-		err = errors.Join(err, t.file.Sync())
+		if failed := t.file.Sync(); failed != nil {
+			err = errors.Join(err, t.fail(failed))
+		}
 	}
 	// Also for a broken tape: what it has is brought to the store, with the
-	// cause that the session ended with.
-	err = errors.Join(err, writeJSON(filepath.Join(t.dir, sealedName), s), t.file.Close())
+	// cause that the session ended with. The file is for the next process; this
+	// one hands on the summary itself, should the disk take nothing any more.
+	err = errors.Join(err, writeSealed(t.dir, s), t.file.Close())
 	close(t.over)
 	t.r.work.Go(func() {
 		t.tasks.Wait()
-		t.r.finish(t.about.ID)
+		t.r.finish(t.about.ID, &s)
 	})
 	return err
 }
@@ -322,7 +353,7 @@ func (t *Tape) calm() bool {
 // again, 0 when nothing will before the next event.
 func (t *Tape) tend() (next time.Duration, err error) {
 	t.mu.Lock()
-	file, unsaved, due := t.file, t.unsaved, t.due()
+	unsaved, due := t.unsaved, t.due()
 	over := t.sealed || t.broken != nil
 	t.unsaved = false
 	t.mu.Unlock()
@@ -332,10 +363,7 @@ func (t *Tape) tend() (next time.Duration, err error) {
 	case due:
 		err = t.cut()
 	case unsaved:
-		err = file.Sync()
-	}
-	if errors.Is(err, os.ErrClosed) {
-		return 0, nil // sealed meanwhile
+		err = t.save()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,214 @@
+package recorder_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store/storetest"
+	"github.com/twokey/twokey/session"
+)
+
+// This file breaks the bastion's disk. What a recording says about its end must
+// be true all the same: that bob killed the session, not that a bastion died.
+
+var killedByBob = session.Cause{Code: session.Killed, By: "bob", Text: "stop it"}
+
+func killedSummary(id string) session.Summary {
+	return session.Summary{ID: id, Cause: &killedByBob, State: session.Ended, Ended: time.Now(), Flags: []string{"killed"}}
+}
+
+// saysKilled checks that the recording is proven and tells how the session
+// ended.
+func saysKilled(t *testing.T, a *recorder.Archive, id string) {
+	t.Helper()
+	proven(t, a, id)
+	report, err := a.Check(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := report.Manifest; m.Cause != killedByBob || !slices.Equal(m.Flags, []string{"killed"}) {
+		t.Fatalf("the manifest says %v, flags %v", m.Cause, m.Flags)
+	}
+	events := read(t, a, id)
+	if last := events[len(events)-1]; last.Cause == nil || *last.Cause != killedByBob {
+		t.Fatalf("the tape ends with %+v", last)
+	}
+}
+
+// Nothing can be written any more, not even how the session ended: the process
+// that lives on knows it.
+func TestCauseOfTheEndWithoutADisk(t *testing.T) {
+	s := storetest.NewMemory(t)
+	dir := t.TempDir()
+	r := newRecorder(t, options(dir, s))
+	want := request()
+	tape := begin(t, r, want)
+	recorder.FillDisk(tape)
+	if err := os.Mkdir(filepath.Join(dir, "spool", want.ID, "sealed.json"), 0o700); err != nil { // no file can appear there
+		t.Fatal(err)
+	}
+	if err := tape.Seal(killedSummary(want.ID)); err == nil || !strings.Contains(err.Error(), "no space left on device") {
+		t.Fatalf("Seal says %v", err)
+	}
+	closed(t, r)
+	saysKilled(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
+// The disk is full to the last byte when bob kills the session: how it ended is
+// on the disk all the same, for the next process should this one die, and with
+// room on the disk the recording is completed, by either.
+func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
+	disk := smallDisk(t)
+	s := storetest.NewMemory(t)
+	o := options(filepath.Join(disk, "state"), s)
+	o.SegmentEvery = time.Hour // the disk is full of slices
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	ballast := filepath.Join(disk, "ballast")
+	fill(t, ballast)
+	var full error
+	for i := 0; full == nil && i < 10000; i++ {
+		full = tape.Append(out(time.Duration(i)*time.Microsecond, strings.Repeat("x", 1000)))
+	}
+	if !errors.Is(full, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", full)
+	}
+	died, store := t.TempDir(), s.Clone()
+	if err := os.CopyFS(died, os.DirFS(o.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	tape.Seal(killedSummary(want.ID)) // an error or none: the tape may have had room for its end
+
+	sealed := filepath.Join("spool", want.ID, "sealed.json")
+	text, err := os.ReadFile(filepath.Join(o.Dir, sealed))
+	if err != nil {
+		t.Fatalf("how it ended is not on the disk: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(died, sealed), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next := newRecorder(t, options(died, store))
+	if err := next.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, next)
+	saysKilled(t, recorder.OpenArchive(store, trusted(), nil), want.ID)
+
+	os.Remove(ballast)
+	closed(t, r)
+	saysKilled(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
+// smallDisk mounts a file system of 1 MiB.
+func smallDisk(t *testing.T) string {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("only root can mount the small disk that is to be full: ", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+// An fsync failed: the kernel has said so once and forgotten what it could not
+// write. The tape is broken for good, whatever later ones say.
+func TestFailedFsyncIsFinal(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(t.TempDir(), s)
+	o.SegmentEvery = time.Hour
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, out(1, "before"))
+	heal := recorder.FailSync(tape)
+	appendAll(t, tape, out(2, "never on the disk"))
+	eventually(t, "the tape knows that its fsync failed", func() bool { return tape.Health().Err != nil })
+	heal()
+	for range 2 {
+		if err := tape.Append(out(3, "after")); !errors.Is(err, syscall.EINVAL) || !errors.Is(tape.Health().Err, syscall.EINVAL) {
+			t.Fatalf("Append: %v, Health: %v", err, tape.Health().Err)
+		}
+	}
+	if err := tape.Seal(killedSummary(want.ID)); !errors.Is(err, syscall.EINVAL) {
+		t.Fatalf("Seal: %v", err)
+	}
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	saysKilled(t, a, want.ID)
+	if text := bytesOf(read(t, a, want.ID), session.Output); string(text) != "before" {
+		t.Fatalf("%q", text)
+	}
+}
+
+// The same, when it is the fsync of Seal: the end of the tape is lost with it.
+func TestFailedFsyncOfSeal(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(t.TempDir(), s)
+	o.SegmentEvery = time.Hour
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	recorder.FailSync(tape)
+	if err := tape.Seal(killedSummary(want.ID)); !errors.Is(err, syscall.EINVAL) {
+		t.Fatalf("Seal: %v", err)
+	}
+	if err := tape.Health().Err; !errors.Is(err, syscall.EINVAL) {
+		t.Fatalf("Health: %v", err)
+	}
+	closed(t, r)
+	saysKilled(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
+// A cause too long for the room that is kept for it is kept in a file of its own.
+func TestLongCauseOutlivesTheProcess(t *testing.T) {
+	s := storetest.NewFaulty(t)
+	dir := t.TempDir()
+	r := newRecorder(t, options(dir, s))
+	want := request()
+	tape := begin(t, r, want)
+	recorder.FillDisk(tape) // the end is not on the tape
+	cause := session.Cause{Code: session.Killed, By: "bob", Text: strings.Repeat("no, ", 10000)}
+	s.Break(storetest.Unavailable, "")
+	tape.Seal(session.Summary{ID: want.ID, Cause: &cause})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	r.Close(ctx)
+	s.Heal()
+	r = newRecorder(t, options(dir, s))
+	if err := r.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	proven(t, a, want.ID)
+	if report, err := a.Check(t.Context(), want.ID); err != nil || report.Manifest.Cause != cause || slices.Contains(report.Manifest.Flags, "recovered") {
+		t.Fatalf("%v, %+v", err, report.Manifest)
+	}
+}
