@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -382,18 +384,34 @@ func (rec *recording) flags(m Manifest, alarm bool) []string {
 	return flags
 }
 
-// seats pairs those who sat down with their getting up, by name and order.
+// seats pairs those who sat down with their getting up, in order: by identity,
+// which two people of one name do not share, or by name where the tape has no
+// more.
 func seats(changes []seatChange, end float64) []Seat {
 	var list []Seat
-	open := map[string][]int{} // by name: indexes of seats nobody left yet
+	var open []int // indexes of seats nobody left yet
 	for _, c := range changes {
 		if c.Join {
-			open[c.Who] = append(open[c.Who], len(list))
+			open = append(open, len(list))
 			list = append(list, Seat{Who: c.Who, Identity: c.Identity, From: c.At, To: end})
-		} else if seats := open[c.Who]; len(seats) > 0 {
-			list[seats[0]].To = c.At
-			open[c.Who] = seats[1:]
+			continue
+		}
+		left := slices.IndexFunc(open, func(n int) bool { return c.ends(list[n]) })
+		if left >= 0 {
+			list[open[left]].To = c.At
+			open = slices.Delete(open, left, left+1)
 		}
 	}
 	return list
+}
+
+// ends reports whether this is a getting up that may be from the seat. What the
+// tape and the manifest say of a person is compared, down to their connection.
+func (c seatChange) ends(s Seat) bool {
+	if c.Who != s.Who || c.Identity == nil {
+		return c.Who == s.Who
+	}
+	mine, err1 := json.Marshal(c.Identity)
+	theirs, err2 := json.Marshal(s.Identity)
+	return err1 == nil && err2 == nil && bytes.Equal(mine, theirs)
 }

@@ -208,6 +208,41 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// Two shadows of one name, and one of them twice: each has their own times, in
+// whatever order they leave.
+func TestSeatsOfOneName(t *testing.T) {
+	twin, again := bob, bob
+	twin.Subject = "3"
+	again.Credential.From = "192.0.2.7:4711"
+	people := []*session.Identity{&bob, &twin, &again}
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0}, {1}} {
+		s := storetest.NewMemory(t)
+		r := newRecorder(t, options(t.TempDir(), s))
+		want := request()
+		tape := begin(t, r, want)
+		var seats []recorder.Seat
+		at := time.Duration(0)
+		for i, who := range people {
+			at += time.Second
+			appendAll(t, tape, session.Event{At: at, Type: session.Join, Who: "bob", Identity: who})
+			seats = append(seats, recorder.Seat{Who: "bob", Identity: who, From: float64(i + 1), To: 60})
+		}
+		for _, i := range order {
+			at += time.Second
+			appendAll(t, tape, session.Event{At: at, Type: session.Leave, Who: "bob", Identity: people[i]})
+			seats[i].To = at.Seconds()
+		}
+		sealTape(t, tape, want.ID, time.Minute)
+		closed(t, r)
+		a := recorder.OpenArchive(s, trusted(), nil)
+		proven(t, a, want.ID)
+		report, err := a.Check(t.Context(), want.ID)
+		if err != nil || !reflect.DeepEqual(report.Manifest.Seats, seats) {
+			t.Fatalf("they left in the order %v: %v, %+v", order, err, report.Manifest.Seats)
+		}
+	}
+}
+
 // Times are decimals on the tape, numbers in the manifest and durations here,
 // and the same to the microsecond in all three.
 func TestTimes(t *testing.T) {

@@ -293,7 +293,7 @@ func (t *tally) count(e session.Event) {
 		t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: seconds(e.At), To: -1})
 	case session.Leave:
 		for i, s := range t.seats {
-			if s.Who == e.Who && s.To < 0 {
+			if s.To < 0 && s.Who == e.Who && (e.Identity == nil || asJSON(e.Identity) == asJSON(s.Identity)) {
 				t.seats[i].To = seconds(e.At)
 				break
 			}
