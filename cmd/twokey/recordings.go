@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/bastion"
 	"github.com/twokey/twokey/recorder"
@@ -53,14 +55,36 @@ func recordingsCommand() *cobra.Command {
 	flags.StringArrayVar(&at.keys, "key", nil, "`file` with the public recording key; may be given more than once")
 	archive := &lateArchive{}
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) (err error) {
-		if c != cmd {
-			archive.Archive, err = at.open()
+		switch {
+		case c == cmd:
+			return nil
+		case c.Name() == exportName && isTerminal(c.OutOrStdout()):
+			return errExportHere
 		}
+		archive.Archive, err = at.open()
 		return err
 	}
 	r := bastion.Recordings{Archive: archive, Play: playHere}
-	cmd.AddCommand(r.Commands("ls", "play", "export", "verify")...)
+	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
 	return cmd
+}
+
+const exportName = "export"
+
+// errExportHere is why an export does not go to a terminal: it is what the store
+// holds, and before there is a manifest anybody who can write there may have
+// made it drive whatever shows it. play cleans what it shows.
+var errExportHere = errors.New("an export does not go to a terminal: write it to a file (… > session.cast) or into a player (… | asciinema play -), " +
+	"or watch the recording here with twokey recordings play")
+
+// isTerminal reports whether what is written goes to a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return err == nil
 }
 
 // playHere plays on this terminal.
