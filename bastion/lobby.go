@@ -32,10 +32,15 @@ func (v *visit) lobby(w wish) int {
 	ctx, cancel := context.WithCancel(v.ctx)
 	defer cancel()
 	root := v.commands()
-	root.PersistentPreRun = func(c *cobra.Command, _ []string) {
-		if v.pty && c.Name() != "shadow" && c.Name() != "replay" { // those read keys themselves
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		switch {
+		case !v.pty, c.Name() == "shadow", c.Name() == "replay": // those read keys themselves
+		case c.Name() == "export": // what the store holds may drive a terminal
+			return misuse("an export goes into a file, not to a terminal: leave out -t, and write > x.cast behind it")
+		default:
 			go v.interrupt(cancel) // returns when the channel is closed, which run does
 		}
+		return nil
 	}
 	root.SetArgs(texts(words))
 	root.SetOut(v.output())

@@ -159,6 +159,9 @@ func TestOnlyAuditorsLookAndItIsWrittenDown(t *testing.T) {
 	if out, errs, status := h.run(dave, "lobby", "verify "+old); status != 1 || out == "" || !strings.Contains(errs, "not whole") {
 		t.Errorf("a finding: status %d, %q, %q", status, out, errs)
 	}
+	x := h.terminal(dave, "lobby", "export "+old)
+	x.sees("not to a terminal")
+	x.ends(2)
 	h.archive.noBooks = true
 	if out, errs, status := h.run(dave, "lobby", "export "+old); status == 0 || out != "" || !strings.Contains(errs, "could not be written down") {
 		t.Errorf("without the books: status %d, %q, %q", status, out, errs)

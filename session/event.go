@@ -45,7 +45,7 @@ type Event struct {
 	Who  string `json:"who,omitempty"`  // name of the person who acted
 	Text string `json:"text,omitempty"` // their words, or why
 
-	// Identity is set on Join: whose key this is, for the manifest.
+	// Identity is set on Join and Leave: whose key this is, for the manifest.
 	Identity *Identity `json:"identity,omitempty"`
 
 	Statement *StatementInfo `json:"statement,omitempty"` // Statement

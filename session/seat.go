@@ -158,7 +158,7 @@ func (x *Seat) Leave(why string) {
 		s.seats = slices.DeleteFunc(s.seats, func(y *Seat) bool { return y == x })
 		x.gone = true
 		close(x.left)
-		s.put(Event{Type: Leave, Who: x.who.Name, Text: why})
+		s.put(Event{Type: Leave, Who: x.who.Name, Identity: &x.who, Text: why})
 		s.say(strings.TrimSpace(x.who.Name + " left. " + why))
 	})
 }
