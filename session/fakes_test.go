@@ -135,6 +135,12 @@ func (p *psql) Writable() error {
 	}
 }
 
+func (p *psql) window() session.Size {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size
+}
+
 func (p *psql) dead() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,13 +210,17 @@ type database struct {
 	door   session.Door
 	opens  int
 	killed int
-	refuse error // of Open
-	hung   bool  // Kill can not confirm
+	refuse error  // of Open
+	during func() // happens while Open is under way
+	hung   bool   // Kill can not confirm
 }
 
 func (d *database) Open(_ context.Context, door session.Door, _ session.Request) (session.Gateway, session.Shell, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.during != nil {
+		d.during()
+	}
 	d.opens++
 	d.door = door
 	if d.refuse != nil {
@@ -284,6 +294,7 @@ type story struct {
 	cause  session.Cause
 	hangup context.CancelCauseFunc
 	over   chan struct{} // Run returned
+	sizes  chan session.Size
 }
 
 func person(name string, groups ...string) session.Identity {
@@ -307,7 +318,7 @@ var alone = session.Mode{Name: "read", Engineers: []string{"engineering"}, Limit
 // begin starts a session inside a synctest bubble.
 func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *story)) *story {
 	in, keys := io.Pipe()
-	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{})}
+	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{}), sizes: make(chan session.Size, 1)}
 	want := session.Request{
 		ID: "01JD", Code: "ABCDE", Engineer: alice, Target: session.Target{Name: "orders"}, Mode: mode,
 		Size: session.Size{Cols: 80, Rows: 24}, Started: time.Now(),
@@ -318,7 +329,7 @@ func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *st
 	st.Session = session.New(want, st.tape, st.db, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	st.hangup = cancel
-	terminal := session.Terminal{In: in, Out: st.screen, Err: st.screen, Hangup: st.letGo}
+	terminal := session.Terminal{In: in, Out: st.screen, Err: st.screen, Resize: st.sizes, Hangup: st.letGo}
 	go func() {
 		st.status, st.cause = st.Run(ctx, terminal)
 		keys.Close() // the bastion closes the channel after Run

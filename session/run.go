@@ -62,12 +62,15 @@ func (s *Session) open(pumps *sync.WaitGroup) (status int) {
 	if err := s.whenOpen(s.ctx, func() error { return s.put(Event{Type: Opened}) }); err != nil {
 		return 0
 	}
-	gateway, shell, err := s.opener.Open(s.ctx, s, s.sized())
+	want := s.want
+	want.Size = s.size.now()
+	gateway, shell, err := s.opener.Open(s.ctx, s, want)
 	if err != nil {
 		s.end(asCause(err))
 		return 0
 	}
 	s.behind.Store(&behind{gateway, shell})
+	s.size.opened(want.Size, shell)
 	close(s.ready)
 	pumps.Go(func() { s.pump(shell, Output, s.out.Out) })
 	if e := shell.Errors(); e != nil {
@@ -102,15 +105,6 @@ func asCause(err error) (c Cause) {
 		return c
 	}
 	return Cause{Code: NoShell, Text: err.Error()}
-}
-
-// sized is the request with the terminal's size as it is by now.
-func (s *Session) sized() Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	want := s.want
-	want.Size = s.size
-	return want
 }
 
 // killed ends what is behind the gate: the statement, the backend, psql. What
@@ -313,10 +307,41 @@ func (s *Session) readResizes(sizes <-chan Size) {
 
 func (s *Session) resize(size Size) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.size = size
-	if psql := s.psql(); s.put(Event{Type: Resize, Size: size}) == nil && psql != nil {
-		psql.Resize(size)
+	err := s.put(Event{Type: Resize, Size: size})
+	s.mu.Unlock()
+	if err == nil {
+		s.size.change(size, s.psql)
+	}
+}
+
+// window is the size of the engineer's terminal by now, and psql's once it is
+// there. It has a lock of its own, so that neither waits for the tape.
+type window struct {
+	mu   sync.Mutex
+	size Size
+}
+
+func (w *window) now() Size {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.size
+}
+
+func (w *window) change(size Size, psql func() Shell) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.size = size
+	if p := psql(); p != nil {
+		p.Resize(size)
+	}
+}
+
+// opened makes up for a change while psql was started with an older size.
+func (w *window) opened(with Size, psql Shell) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.size != with {
+		psql.Resize(w.size)
 	}
 }
 

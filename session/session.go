@@ -38,6 +38,7 @@ type Session struct {
 	ready   chan struct{} // closed when psql runs
 	room    chan struct{} // holds a token when psql took something that was typed ahead
 	behind  atomic.Pointer[behind]
+	size    window
 
 	mu         sync.Mutex // the order of the tape is the order of this lock
 	seats      []*Seat
@@ -52,7 +53,6 @@ type Session struct {
 	ahead      []byte // typed at the open gate, not yet taken by psql
 	dropped    int    // bytes typed at a shut gate since it was last said
 	secret     bool   // psql is reading a password
-	size       Size   // the terminal's, by now
 	alarm      bool
 	sealed     bool
 	cause      *Cause
@@ -80,7 +80,7 @@ func New(want Request, tape Tape, opener Opener, log *slog.Logger) *Session {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &Session{
 		want: want, tape: tape, opener: opener, log: log.With("session", want.ID),
-		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), room: make(chan struct{}, 1), size: want.Size,
+		ctx: ctx, end: end, done: make(chan struct{}), ready: make(chan struct{}), room: make(chan struct{}, 1), size: window{size: want.Size},
 		notices: make(chan string, 64), changed: make(chan struct{}), running: map[int]struct{}{},
 	}
 	if now := s.facts().Gate(); !now.Open {

@@ -164,6 +164,27 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// The window may change at any moment, also while psql is being started.
+func TestResizes(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		late, later := session.Size{Cols: 133, Rows: 33}, session.Size{Cols: 90, Rows: 40}
+		st := begin(t, pairs)
+		st.db.during = func() { st.sizes <- late; time.Sleep(time.Second) }
+		st.sit(bob)
+		time.Sleep(time.Minute)
+		if got := st.db.psql.window(); got != late {
+			t.Errorf("changed while psql started: it has %v", got)
+		}
+		st.sizes <- later
+		synctest.Wait()
+		if got := st.db.psql.window(); got != later {
+			t.Errorf("changed later: it has %v", got)
+		}
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
+}
+
 // A disk that hangs holds the lock that orders the tape. The kill needs it not.
 // Not in a bubble, where time stands still for whoever waits for a lock.
 func TestKillDoesNotWaitForTheTape(t *testing.T) {
