@@ -149,7 +149,7 @@ type Entry struct {
 	Session  string            `json:"session,omitempty"`  // which recording; empty for all
 	Manifest string            `json:"manifest,omitempty"` // sealed: SHA-256 of manifest.json
 	Who      *session.Identity `json:"who,omitempty"`      // viewed: by whom
-	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify
+	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify, search
 }
 
 // Types of entries.
