@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twokey/twokey/session"
 )
@@ -40,18 +41,21 @@ type frame struct {
 type status struct {
 	me     string
 	open   bool
-	who    string // engineer, target, time
-	gate   string // gate and recording
-	bottom string // keys, or a prompt
-	scroll int    // lines of the pane scrolled back
-	help   bool
+	who    string   // engineer, target, time
+	gate   string   // gate and recording
+	bottom string   // keys, or a prompt
+	upto   int      // the line before which the pane ends, when it is scrolled back
+	over   []string // rows to be shown over the pane, or nil
 }
+
+// paneRows is how many rows of a window the statements have.
+func paneRows(size session.Size) int { return min(max(size.Rows/4, 3), 12) }
 
 // draw makes a frame of the given size, which is at least minCols x minRows.
 func (v *View) draw(size session.Size, st status) frame {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	below := min(max(size.Rows/4, 3), 12)
+	below := paneRows(size)
 	height := size.Rows - below - 3
 	s := v.screen
 	left, top := pan(s.x, s.cols, size.Cols), pan(s.y, s.rows, height)
@@ -67,10 +71,10 @@ func (v *View) draw(size session.Size, st status) frame {
 		gate += " · also here: " + others
 	}
 	f.rows = append(f.rows, bar+pad(st.who, size.Cols)+reset, colour+pad(gate, size.Cols)+reset)
-	if st.help {
-		f.rows = append(f.rows, helpRows(size.Cols, below)...)
+	if st.over != nil {
+		f.rows = append(f.rows, st.over...)
 	} else {
-		f.rows = append(f.rows, v.pane.draw(size.Cols, below, st.scroll)...)
+		f.rows = append(f.rows, v.pane.draw(size.Cols, below, st.upto)...)
 	}
 	f.rows = append(f.rows, bar+pad(st.bottom, size.Cols)+reset)
 	return f
@@ -153,45 +157,63 @@ func (s style) legible() style {
 	return s
 }
 
-// draw is the last rows of the pane, or earlier ones when scrolled back.
-func (p *pane) draw(cols, rows, scroll int) []string {
-	end := max(len(p.lines)-scroll, min(rows, len(p.lines)))
-	list := make([]string, rows)
-	for i, l := range p.lines[max(end-rows, 0):end] {
-		list[i] = l.draw(cols)
+// draw is the last rows of the pane, or earlier ones when scrolled back. The
+// newest statement has all the rows it needs, and so has what runs; others one.
+func (p *pane) draw(cols, rows, end int) []string {
+	var list []string // from below
+	newest := true
+	for at := p.upto(end); at > 0 && len(list) < rows; at-- {
+		l, room := p.lines[at-1], 1
+		if !l.remark && (newest || l.running) {
+			room, newest = rows-len(list), false
+		}
+		drawn := l.draw(cols, room)
+		slices.Reverse(drawn)
+		list = append(list, drawn...)
 	}
-	return list
+	slices.Reverse(list)
+	return append(list, make([]string, rows-len(list))...)
 }
 
-func (l line) draw(cols int) string {
+// draw is a line in at most so many rows.
+func (l line) draw(cols, room int) []string {
 	at := clock(l.at) + " "
-	switch {
-	case l.remark:
-		return dim + fit(at+"· "+l.text, cols) + reset
-	case l.running:
-		return strong + pad(at+l.text, cols-9) + " running" + reset
+	if l.remark {
+		return []string{dim + fit(at+"· "+l.text, cols) + reset}
 	}
-	colour := ""
-	if l.failed {
+	look, colour, state := "", "", fit(l.result, cols/2)
+	if l.running {
+		look, state = strong, "running"
+	} else if l.failed {
 		colour = red
 	}
-	result := fit(l.result, cols/2)
-	return pad(at+l.text, cols-textWidth(result)-2) + "  " + colour + result + reset
-}
-
-var help = []string{
-	"Ctrl-K  kill: the gate shuts at once; type why, Enter ends it, Esc leaves it held",
-	"Ctrl-O  hold, and again to release: nothing goes on while you hold",
-	"Ctrl-T  say a line to the engineer      Ctrl-X  leave: without you the gate may shut",
-	"PgUp PgDn  earlier and later statements      ?  this help",
-}
-
-func helpRows(cols, rows int) []string {
-	list := make([]string, rows)
-	for i := range min(rows, len(help)) {
-		list[i] = fit(help[i], cols)
+	width := cols - len(at)
+	left := width - textWidth(state) - 2 // beside the state
+	state = fmt.Sprintf("%s\x1b[%dG%s%s%s", reset, cols-textWidth(state)+1, colour, state, reset)
+	if room == 1 || rowEnd(l.text, left) == len(l.text) {
+		return []string{look + at + l.part(left) + state}
 	}
-	return list
+	list, rest, shown := []string(nil), l.text, 0
+	for rest != "" && len(list) < room-1 {
+		end := rowEnd(rest, width)
+		list = append(list, look+at+rest[:end]+reset)
+		shown += utf8.RuneCountInString(rest[:end])
+		at, rest = strings.Repeat(" ", len(at)), rest[end:]
+	}
+	more := ""
+	if rest != "" {
+		more = bar + fit(fmt.Sprintf("… %d more characters, f shows them", l.length-shown), left)
+	}
+	return append(list, at+more+state)
+}
+
+// part is the text in so many cells. What is left out is counted.
+func (l line) part(cols int) string {
+	if rowEnd(l.text, cols) == len(l.text) {
+		return l.text
+	}
+	part := l.text[:rowEnd(l.text, max(cols-9, 1))]
+	return fit(fmt.Sprintf("%s… +%d", part, l.length-utf8.RuneCountInString(part)), cols)
 }
 
 func clock(d time.Duration) string {

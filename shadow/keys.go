@@ -27,6 +27,10 @@ const (
 	keyPageUp   key = -1
 	keyPageDown key = -2
 	keyAnswer   key = -3 // the terminal's answer to askTerminal
+	keyUp       key = -4
+	keyDown     key = -5
+	keyHome     key = -6
+	keyLast     key = -7 // the key End
 )
 
 // How long a sequence may stand still before it is given up: an ESC alone is
@@ -107,6 +111,7 @@ func (k *keyReader) take(b byte) key {
 		k.paste(b)
 	default:
 		k.state = keyGround
+		return cursorKey(b)
 	}
 	return keyNone
 }
@@ -171,12 +176,32 @@ func (k *keyReader) control(b byte) key {
 	switch seq := string(k.seq); {
 	case b == '~' && seq == "200":
 		k.state, k.tail = keyPaste, k.tail[:0]
-	case b == '~' && seq == "5":
-		return keyPageUp
-	case b == '~' && seq == "6":
-		return keyPageDown
+	case b == '~':
+		return tildeKeys[seq]
+	case seq == "":
+		return cursorKey(b)
 	case b == 'n' && seq == "0":
 		return keyAnswer
+	}
+	return keyNone
+}
+
+// tildeKeys are the keys whose sequence is CSI, a number and ~.
+var tildeKeys = map[string]key{
+	"1": keyHome, "4": keyLast, "5": keyPageUp, "6": keyPageDown, "7": keyHome, "8": keyLast,
+}
+
+// cursorKey is a key whose sequence is CSI or SS3 and one byte.
+func cursorKey(b byte) key {
+	switch b {
+	case 'A':
+		return keyUp
+	case 'B':
+		return keyDown
+	case 'H':
+		return keyHome
+	case 'F':
+		return keyLast
 	}
 	return keyNone
 }

@@ -66,9 +66,9 @@ type seatUI struct {
 	mu      sync.Mutex // of what follows, which the painter reads
 	size    session.Size
 	prompt  prompt
-	typed   []rune // at a prompt
-	scroll  int
-	help    bool
+	typed   []rune   // at a prompt
+	upto    int      // the line before which the pane ends, when it is scrolled back
+	over    *reading // over the pane, or nil
 	holding bool
 	left    bool
 	touched chan struct{} // holds a token when the frame must be drawn anew
@@ -174,6 +174,9 @@ func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) {
 func (u *seatUI) resize(size session.Size) {
 	u.mu.Lock()
 	u.size = size
+	if u.over != nil {
+		u.over = u.over.resized(size.Cols, paneRows(size))
+	}
 	u.mu.Unlock()
 	u.soon(func() { u.chair.Resize(size) })
 	u.touch()
@@ -243,14 +246,43 @@ func (u *seatUI) command(k key) {
 		u.prompt, u.typed = saying, nil
 	case keyLeave:
 		u.prompt = leaving
-	case '?':
-		u.help = !u.help
+	case '?', 'f', 'F':
+		u.open(k)
 	case keyEsc:
-		u.help, u.scroll = false, 0
-	case keyPageUp:
-		u.scroll = min(u.scroll+5, maxLines)
-	case keyPageDown:
-		u.scroll = max(u.scroll-5, 0)
+		if u.over == nil {
+			u.upto = 0
+		}
+		u.over = nil
+	default:
+		u.scroll(k)
+	}
+}
+
+// open shows the help or the last statement over the pane, and closes it again.
+func (u *seatUI) open(k key) {
+	text, count := u.view.statement(u.upto)
+	if k == '?' {
+		text = help
+	}
+	if u.over != nil && u.over.text == text {
+		u.over = nil
+		return
+	}
+	u.over = read(text, u.size.Cols, paneRows(u.size))
+	u.over.seen = count
+}
+
+// scroll turns pages, or scrolls the statements.
+func (u *seatUI) scroll(k key) {
+	by, known := map[key]int{
+		keyPageUp: -5, keyPageDown: 5, keyUp: -1, keyDown: 1, keyHome: -maxLines, keyLast: maxLines,
+	}[k]
+	switch {
+	case !known:
+	case u.over != nil:
+		u.over.turn(k)
+	default:
+		u.upto = u.view.scrolled(u.upto, by)
 	}
 }
 
@@ -357,12 +389,16 @@ func (u *seatUI) status(known facts) status {
 	if want.Reason != "" {
 		who = append(who, want.Reason)
 	}
-	return status{
-		me: known.me, open: known.gate.Open, scroll: u.scroll, help: u.help,
+	st := status{
+		me: known.me, open: known.gate.Open, upto: u.upto,
 		who:    " " + Clean(strings.Join(who, " · ")),
 		gate:   Clean(" gate " + known.gate.String() + " · " + Stored(known.tape)),
 		bottom: u.bottom(),
 	}
+	if u.over != nil {
+		st.over = u.over.draw()
+	}
+	return st
 }
 
 func (u *seatUI) bottom() string {
@@ -378,11 +414,22 @@ func (u *seatUI) bottom() string {
 	if u.holding {
 		hold = "^O RELEASE"
 	}
-	text := " ^K kill  " + hold + "  ^T say  ^X leave  ? help"
-	if u.scroll > 0 {
-		text += "  (scrolled back: PgDn, Esc)"
+	keys := " ^K kill  " + hold + "  ^T say  ^X leave  "
+	switch {
+	case u.over != nil:
+		return fmt.Sprintf(" ^K kill  %sEsc back  page %d of %d: PgUp PgDn Home End", u.news(), u.over.page+1, len(u.over.pages))
+	case u.upto != 0:
+		return " scrolled back (Esc) " + keys + "f full  ? help"
 	}
-	return text
+	return keys + "f full text  ? help"
+}
+
+// news is what the text over the pane hides.
+func (u *seatUI) news() string {
+	if n := u.view.since(u.over.seen); n > 0 {
+		return fmt.Sprintf("%d NEWER STATEMENTS  ", n)
+	}
+	return ""
 }
 
 // asked is a question and the end of what is typed as the answer.

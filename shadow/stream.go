@@ -123,7 +123,7 @@ func (u *streamUI) obey(command string) (answer string, left bool) {
 	switch strings.ToLower(word) {
 	case "hold":
 		u.soon(u.chair.Hold)
-		return "you hold: nothing goes on until you release", false
+		return "you hold: nothing new starts until you release; what runs already runs on, kill ends it", false
 	case "release":
 		u.soon(u.chair.Release)
 		return "released", false

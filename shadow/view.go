@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twokey/twokey/session"
 )
@@ -19,9 +20,8 @@ import (
 
 // Bounds of what a view remembers.
 const (
-	maxLines   = 10_000   // statements and remarks
-	maxText    = 64 << 10 // bytes of one of them
-	maxAllText = 8 << 20  // bytes of all of them
+	maxLines   = 10_000  // statements and remarks
+	maxAllText = 8 << 20 // bytes of all of them; of one, see maxText
 )
 
 // View follows one session. Its methods may be called from any goroutine.
@@ -252,16 +252,18 @@ func remark(e session.Event) string {
 // pane is the list of statements and remarks: append-only, but that the oldest
 // are forgotten.
 type pane struct {
-	lines   []line
-	bytes   int         // of their texts
-	dropped int         // lines forgotten at the front
-	running map[int]int // statement number to its line, counted with dropped
+	lines      []line
+	bytes      int         // of their texts
+	dropped    int         // lines forgotten at the front
+	statements int         // how many there have been
+	running    map[int]int // statement number to its line, counted with dropped
 }
 
 // line is a statement, or a remark such as a join.
 type line struct {
 	at      time.Duration
 	text    string // clean, one line
+	length  int    // of text, in characters
 	remark  bool   // not a statement
 	running bool
 	result  string // rows and time, or the error
@@ -278,30 +280,78 @@ func (p *pane) statement(e session.Event) *line {
 	}
 	l := p.add(line{at: e.At, text: statementText(e.Statement), running: true})
 	p.running[e.Statement.N] = p.dropped + len(p.lines) - 1
+	p.statements++
 	return l
 }
 
 func (p *pane) add(l line) *line {
-	l.text = cut(l.text, maxText)
+	l.length = utf8.RuneCountInString(l.text)
 	p.lines = append(p.lines, l)
 	p.bytes += len(l.text)
 	if len(p.lines) > maxLines || p.bytes > maxAllText {
-		p.forget(len(p.lines) / 4)
+		p.forget()
 	}
 	return &p.lines[len(p.lines)-1]
 }
 
-func (p *pane) forget(n int) {
-	for _, l := range p.lines[:n] {
-		p.bytes -= len(l.text)
+// forget drops the oldest lines, so many that it is rare, and says so in the
+// place of the last of them.
+func (p *pane) forget() {
+	n := 0
+	for ; n < len(p.lines)-2 && (len(p.lines)-n > maxLines*3/4 || p.bytes > maxAllText*3/4); n++ {
+		p.bytes -= len(p.lines[n].text)
 	}
 	p.lines = slices.Clone(p.lines[n:])
 	p.dropped += n
+	first := &p.lines[0]
+	p.bytes -= len(first.text)
+	first.remark, first.text = true, fmt.Sprintf("%d earlier lines are forgotten here, they are on the tape", p.dropped+1)
+	p.bytes += len(first.text)
 	for number, at := range p.running {
-		if at < p.dropped {
+		if at <= p.dropped {
 			delete(p.running, number)
 		}
 	}
+}
+
+// upto is how many of the lines are shown to a seat that has scrolled back to
+// before a line, counted with dropped; 0 is not scrolled back.
+func (p *pane) upto(end int) int {
+	if end == 0 {
+		return len(p.lines)
+	}
+	return min(max(end-p.dropped, 1), len(p.lines))
+}
+
+// scrolled is where a seat is after it went some lines on, or back.
+func (v *View) scrolled(end, by int) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	at := v.pane.upto(end) + by
+	if at >= len(v.pane.lines) {
+		return 0
+	}
+	return max(at, 1) + v.pane.dropped
+}
+
+// statement is the last one that a seat is shown, whole, with what became of
+// it; and how many there have been in all.
+func (v *View) statement(end int) (text string, count int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for at := v.pane.upto(end); at > 0; at-- {
+		if l := v.pane.lines[at-1]; !l.remark {
+			return l.whole(), v.pane.statements
+		}
+	}
+	return "there is no statement yet", v.pane.statements
+}
+
+// since is how many statements came after so many.
+func (v *View) since(count int) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pane.statements - count
 }
 
 // result completes the line of a statement and returns it; nil when it is not known.
@@ -337,11 +387,20 @@ func rows(n int64) string {
 }
 
 func statementText(s *session.StatementInfo) string {
-	text := cut(s.Text, maxText)
+	text := oneLine(s.Text)
 	if len(s.Params) > 0 {
-		text += fmt.Sprintf("  -- %q", s.Params)
+		text += string(lineBreak) + "-- " + oneLine(fmt.Sprintf("%q", s.Params))
 	}
-	return Clean(cut(text, maxText))
+	return text
+}
+
+// whole is the line as it is read page by page.
+func (l line) whole() string {
+	state := l.result
+	if l.running {
+		state = "running"
+	}
+	return clock(l.at) + " " + l.text + "\n" + state
 }
 
 // cut shortens text to so many bytes.

@@ -1,0 +1,269 @@
+package shadow_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/shadow"
+)
+
+// This file sits down as bob: keys in, and what his terminal then shows.
+
+// chair notes what a seat's keys do.
+type chair struct {
+	mu   sync.Mutex
+	done []string
+}
+
+func (c *chair) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = append(c.done, what)
+}
+
+func (c *chair) Hold()               { c.note("hold") }
+func (c *chair) Release()            { c.note("release") }
+func (c *chair) Say(text string)     { c.note("say " + text) }
+func (c *chair) Kill(reason string)  { c.note("kill " + reason) }
+func (c *chair) Resize(session.Size) {}
+
+// bob is a seated shadow. What he sees is his terminal's screen, not the bytes.
+type bob struct {
+	t    *testing.T
+	keys *io.PipeWriter
+	size chan session.Size
+	ends chan error
+
+	mu     sync.Mutex
+	screen *shadow.Model
+}
+
+func (b *bob) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.screen.Raw(p)
+	return len(p), nil
+}
+
+func sitDown(t *testing.T, v *shadow.View, size session.Size) *bob {
+	t.Helper()
+	in, keys := io.Pipe()
+	b := &bob{t: t, keys: keys, size: make(chan session.Size), ends: make(chan error, 1), screen: shadow.NewModel(size.Cols, size.Rows)}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		b.ends <- shadow.SitOn(ctx, &chair{}, v, shadow.SeatTerminal{In: in, Out: b, Size: size, Resize: b.size},
+			session.Request{}, func() session.Gate { return session.Gate{Open: true} })
+	}()
+	t.Cleanup(func() {
+		keys.Close()
+		stop()
+		<-b.ends
+	})
+	return b
+}
+
+func (b *bob) types(keys string) {
+	b.t.Helper()
+	if _, err := io.WriteString(b.keys, keys); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bob) resize(size session.Size) {
+	b.mu.Lock()
+	b.screen.Resize(size.Cols, size.Rows)
+	b.mu.Unlock()
+	b.size <- size
+}
+
+func (b *bob) shows() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.screen.Lines(), "\n")
+}
+
+// until waits for a screen that is as it should be.
+func (b *bob) until(what string, ok func(screen string) bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		screen := b.shows()
+		if ok(screen) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("bob does not see %s; his terminal shows:\n%s", what, screen)
+		}
+	}
+}
+
+func (b *bob) sees(text string) {
+	b.t.Helper()
+	b.until(text, func(screen string) bool { return strings.Contains(screen, text) })
+}
+
+func runs(n int, sql string, params ...string) session.Event {
+	return session.Event{Type: session.Statement, Statement: &session.StatementInfo{N: n, Protocol: "simple", Text: sql, Params: params}}
+}
+
+func ended(n int, tag string) session.Event {
+	return session.Event{Type: session.Result, Result: &session.ResultInfo{N: n, Tag: tag}}
+}
+
+// A statement whose end is behind white space is seen, without any key.
+func TestWhiteSpaceHidesNothing(t *testing.T) {
+	gaps := map[string]string{
+		"\n":         "select 1;↵delete from orders;",
+		" ":          "select 1; delete from orders;",
+		"\t":         "select 1; delete from orders;",
+		"\u00a0":     "select 1; delete from orders;",
+		" \u200b":    "select 1; delete from orders;",
+		" ↵":         "select 1; � � �",
+		"-- x\r\n\t": "select 1;-- x↵-- x↵",
+	}
+	for gap, want := range gaps {
+		for _, size := range []session.Size{{Cols: 40, Rows: 10}, {Cols: 80, Rows: 24}, {Cols: 300, Rows: 60}} {
+			t.Run(fmt.Sprintf("%q at %dx%d", gap, size.Cols, size.Rows), func(t *testing.T) {
+				v := shadow.NewView(session.Size{})
+				v.Apply(runs(1, "select 1;"+strings.Repeat(gap, 300)+"delete from orders;"))
+				b := sitDown(t, v, size)
+				b.until(want, func(screen string) bool { return strings.Contains(joined(screen), want) })
+			})
+		}
+	}
+}
+
+// joined takes the indent and the line ends out of wrapped rows.
+func joined(screen string) string {
+	return strings.ReplaceAll(screen, "\n         ", "")
+}
+
+// What does not fit is counted where the statement stands, whether it runs or
+// has ended, and however little room there is.
+func TestAStatementThatDoesNotFitSaysSo(t *testing.T) {
+	sql := "select '" + strings.Repeat("x", 5000) + "'; delete from orders"
+	v := shadow.NewView(session.Size{})
+	v.Apply(runs(1, sql))
+	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})
+	b.sees(fmt.Sprintf("… %d more characters, f shows them", len(sql)-5*71))
+	b.sees("running")
+	v.Apply(ended(1, "DELETE 100"))
+	b.until("the result", func(screen string) bool {
+		return strings.Contains(screen, "DELETE 100") && strings.Contains(screen, "more characters")
+	})
+	v.Apply(runs(2, "select 2"))
+	b.sees("… +")
+	b.resize(session.Size{Cols: 40, Rows: 10})
+	b.until("how much is left out", func(screen string) bool {
+		return strings.Contains(screen, "select… +5023    DELETE 100")
+	})
+}
+
+// A text that is being read stays at its place when the window gets another size.
+func TestReadingInAnotherSize(t *testing.T) {
+	v := shadow.NewView(session.Size{})
+	v.Apply(runs(1, strings.Repeat("x", 2000)+" here "+strings.Repeat("y", 1000)))
+	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})
+	b.types("f" + strings.Repeat("\x1b[6~", 4))
+	b.sees("page 5 of")
+	b.sees(" here ")
+	b.resize(session.Size{Cols: 40, Rows: 10})
+	b.sees("page 17 of")
+	b.sees(" here ")
+	b.resize(session.Size{Cols: 80, Rows: 24})
+	b.sees("page 5 of")
+}
+
+// The last character of a statement can be read, and every other.
+func TestTheWholeOfAStatement(t *testing.T) {
+	var words []string
+	for i := range 400 {
+		words = append(words, fmt.Sprintf("word%03d", i))
+	}
+	v := shadow.NewView(session.Size{})
+	v.Apply(runs(1, strings.Join(words, " ")+"\n-- and\ndelete from orders", "the parameter"))
+	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})
+	b.types("f")
+	b.sees("word000")
+	for page, at := 1, 0; at < len(words); page++ {
+		b.sees(fmt.Sprintf("page %d of", page))
+		for screen := strings.ReplaceAll(b.shows(), "\n", ""); at < len(words) && strings.Contains(screen, words[at]); {
+			at++
+		}
+		if page > 400 {
+			t.Fatalf("%s is on no page", words[at])
+		}
+		b.types("\x1b[6~")
+	}
+	b.types("\x1b[F")
+	b.sees("delete from orders↵\n-- [\"the parameter\"]\nrunning")
+	v.Apply(runs(2, "drop table orders"))
+	b.sees("1 NEWER STATEMENTS")
+	b.types("\x1b[H")
+	b.sees("word000")
+	b.types("f")
+	b.sees("page 1 of 1")
+	b.sees("drop table orders")
+	b.types("f")
+	b.sees("f full text")
+}
+
+// A statement that has gone by is found again by scrolling, and scrolling stays
+// where it is while others come.
+func TestAnEarlierStatement(t *testing.T) {
+	v := shadow.NewView(session.Size{})
+	for i := range 40 {
+		v.Apply(runs(i, fmt.Sprintf("select %02d%s", i, strings.Repeat(" , 1", 100))))
+		v.Apply(ended(i, "SELECT 1"))
+	}
+	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})
+	b.types("\x1b[5~\x1b[5~\x1b[A") // back to the one with number 28
+	b.sees("scrolled back")
+	b.sees("select 28 , 1 , 1 , 1 , 1 , 1 , 1 , 1")
+	v.Apply(runs(40, "select 40"))
+	b.types("f")
+	b.sees("00:00:00 select 28")
+	b.sees("page 1 of 2")
+	b.types("\x1b[F")
+	b.sees("SELECT 1, 0s")
+	b.types("\x1b")
+	b.sees("scrolled back")
+	b.types("\x1b")
+	b.sees("select 40")
+}
+
+// A statement of megabytes loses its middle, and says so; what a view keeps is bounded.
+func TestALongStatementKeepsBothEnds(t *testing.T) {
+	v := shadow.NewView(session.Size{})
+	v.Apply(runs(1, "the beginning "+strings.Repeat("世", 4<<20)+" the end"))
+	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})
+	b.sees("the beginning")
+	b.types("f\x1b[F")
+	b.sees("the end\nrunning")
+	for i := range 5 {
+		v.Apply(runs(i+2, strings.Repeat("\xff", 4<<20)))
+		if lines, bytes := v.Remembers(); bytes > 16<<20 {
+			t.Fatalf("%d lines with %d bytes are kept", lines, bytes)
+		}
+	}
+	b.types("\x1b")
+	b.sees("f full text")
+	b.types("\x1b[H")
+	b.sees("earlier lines are forgotten here")
+}
+
+// The help is whole in any window, and does not promise that a hold stops what runs.
+func TestHelp(t *testing.T) {
+	for _, size := range []session.Size{{Cols: 80, Rows: 24}, {Cols: 40, Rows: 10}} {
+		b := sitDown(t, shadow.NewView(session.Size{}), size)
+		b.types("?")
+		b.sees("Ctrl-K  kill")
+		b.types("\x1b[F")
+		b.until("the end of it", func(screen string) bool { return strings.Contains(strings.ReplaceAll(screen, "\n", ""), "this help") })
+	}
+}
