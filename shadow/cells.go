@@ -46,6 +46,7 @@ const (
 type cell struct {
 	r     rune // 0 is blank
 	half  half
+	told  bool // was handed out with its line, see screen.collect
 	style style
 	marks *string // combining characters, rarely any
 }

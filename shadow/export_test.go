@@ -77,3 +77,20 @@ func SitOn(ctx context.Context, c Chair, v *View, t SeatTerminal, want session.R
 func StreamOn(ctx context.Context, c Chair, v *View, in io.Reader, out io.Writer) error {
 	return stream(ctx, c, v, in, out)
 }
+
+// A reader of lines.
+type LineReader = lineReader
+
+func (v *View) Read() *LineReader { return v.read() }
+func (v *View) Take(r *LineReader) []string {
+	lines, _ := v.take(r)
+	return lines
+}
+func (v *View) Waiting(r *LineReader) (bytes int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, l := range r.waiting {
+		bytes += len(l)
+	}
+	return bytes
+}

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,8 +77,12 @@ type player struct {
 	cr     bool          // the last byte was a CR
 	filter *Filter
 	model  *screen // of the terminal, for where to begin, and for putting things back
-	text   strings.Builder
+	text   bytes.Buffer
+	failed error // of writing text
 }
+
+// maxPlayed is how many bytes of text are gathered before they are written.
+const maxPlayed = 64 << 10
 
 func newPlayer(t PlayTerminal, o PlayOptions) *player {
 	p := &player{t: t, o: o, keys: make(chan key), came: o.At <= 0}
@@ -98,8 +103,19 @@ func (p *player) terminal() bool { return p.t.Size != session.Size{} }
 
 // line keeps a line of text to be written, once playing has begun.
 func (p *player) line(text string) {
-	if p.came {
-		p.text.WriteString(text + "\n")
+	if !p.came {
+		return
+	}
+	p.text.WriteString(text)
+	p.text.WriteByte('\n')
+	if p.text.Len() >= maxPlayed {
+		p.flush()
+	}
+}
+
+func (p *player) flush() {
+	if _, err := p.text.WriteTo(p.t.Out); p.failed == nil {
+		p.failed = err
 	}
 }
 
@@ -110,9 +126,9 @@ func (p *player) Write(b []byte) (n int, err error) {
 	case !p.came:
 	case p.terminal():
 		_, err = p.t.Out.Write(b)
-	case p.text.Len() > 0:
-		_, err = io.WriteString(p.t.Out, p.text.String())
-		p.text.Reset()
+	default:
+		p.flush()
+		err = p.failed
 	}
 	return len(b), err
 }
@@ -169,9 +185,7 @@ func (p *player) ended(e session.Event) error {
 		cause = Clean(e.Cause.Error())
 	}
 	if !p.terminal() {
-		if text := p.model.line(); text != "" {
-			p.line(text)
-		}
+		p.model.finish()
 		p.line(fmt.Sprintf("[%s: %s]", clock(e.At), cause))
 		_, err := p.Write(nil)
 		return err

@@ -18,8 +18,11 @@ import (
 // 4.6 MiB a session); tests hold the model against one of them.
 
 const (
-	maxMarks = 8        // combining characters on one cell
-	maxCarry = 64 << 10 // bytes of one line of text, for those who read lines
+	maxMarks = 8       // combining characters on one cell
+	maxPiece = 4 << 10 // bytes of a line handed out at once to those who read lines
+
+	// spaces are at most what is handed out for cells that were jumped over.
+	spaces = "                                "
 )
 
 // place is the cursor and what belongs to it.
@@ -43,9 +46,11 @@ type screen struct {
 	newline     bool // LF also returns: without a terminal nobody has added the CR
 
 	// ended is called with the text of each line that is ended by a line
-	// end, however many rows it had; nil when nobody reads lines.
+	// end, however many rows it had, in pieces of about maxPiece; nil when
+	// nobody reads lines. Every cell is handed out once: what that costs is
+	// bounded by what was printed, however often a line is ended.
 	ended func(text string)
-	carry string // of such a line, what has scrolled away
+	carry strings.Builder // of such a line, what has scrolled away
 }
 
 func newScreen(cols, rows int) *screen {
@@ -197,26 +202,60 @@ func (s *screen) wrap() {
 
 // lineEnd is what LF does.
 func (s *screen) lineEnd() {
-	if s.ended != nil {
-		s.ended(s.line())
+	if s.ended != nil && (s.collect() || s.row().used == 0) {
+		s.handOut()
 	}
 	s.index()
 }
 
-// line is the text of the line the cursor is in, with all its rows.
-func (s *screen) line() string {
+// finish hands out the line the cursor is in, which no line end follows.
+func (s *screen) finish() {
+	if s.ended != nil && s.collect() {
+		s.handOut()
+	}
+}
+
+// collect puts into carry what was not yet handed out of the line the cursor is
+// in, and reports whether there is anything. What it takes is a line no more.
+func (s *screen) collect() bool {
 	from, g := s.y, s.grid()
 	for from > 0 && g[from-1].wrapped {
 		from--
 	}
-	var b strings.Builder
-	if from == 0 {
-		b.WriteString(s.carry)
+	if (from > 0 || s.on == 1) && s.carry.Len() > 0 { // the beginning of another line
+		s.handOut()
 	}
 	for y := from; y <= s.y; y++ {
-		b.WriteString(g[y].text())
+		s.take(&g[y])
+		g[y].wrapped = false
 	}
-	return strings.TrimRight(b.String(), " ")
+	return s.carry.Len() > 0
+}
+
+// take puts a row's cells into carry that were written since they were handed
+// out, if ever.
+func (s *screen) take(r *row) {
+	gap := 0
+	for x := range r.used {
+		c := &r.cells[x]
+		if c.told || c.r == 0 {
+			if c.half != tail {
+				gap++
+			}
+			continue
+		}
+		s.carry.WriteString(spaces[:min(gap, len(spaces))])
+		gap, c.told = 0, true
+		if c.write(&s.carry); s.carry.Len() >= maxPiece {
+			s.handOut()
+		}
+	}
+}
+
+func (s *screen) handOut() {
+	text := s.carry.String()
+	s.carry.Reset()
+	s.ended(strings.TrimRight(text, " "))
 }
 
 // index moves down a row, scrolling at the bottom (IND).
@@ -277,13 +316,15 @@ func turn(g []row, n int) {
 	slices.Reverse(g)
 }
 
-// carryAway keeps the text of rows whose line is not yet at its end.
+// carryAway keeps the text of rows whose line is not yet at its end. A line
+// that never had one ends with its last row.
 func (s *screen) carryAway(gone []row) {
 	for i := range gone {
-		if !gone[i].wrapped {
-			s.carry = ""
-		} else if len(s.carry) < maxCarry {
-			s.carry += gone[i].text()
+		if gone[i].wrapped {
+			s.take(&gone[i])
+		} else if s.carry.Len() > 0 {
+			s.take(&gone[i])
+			s.handOut()
 		}
 	}
 }

@@ -170,7 +170,7 @@ func (v *View) happened(e session.Event) {
 		v.lost = without(v.lost, e.Who)
 	case session.End:
 		v.cause = e.Cause
-		v.finishLine()
+		v.screen.finish()
 	}
 	if text := remark(e); text != "" {
 		v.tell(*v.pane.add(line{at: e.At, remark: true, text: Clean(text)}))
@@ -180,13 +180,6 @@ func (v *View) happened(e session.Event) {
 func (v *View) tell(l line) {
 	for _, r := range v.readers {
 		r.tell(l)
-	}
-}
-
-// finishLine lets those who read lines have what stands in the last one.
-func (v *View) finishLine() {
-	if text := v.screen.line(); v.screen.ended != nil && text != "" {
-		v.screen.ended(text)
 	}
 }
 
