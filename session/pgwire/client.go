@@ -138,7 +138,7 @@ func (l *link) decode(m pgproto3.FrontendMessage, body []byte) error {
 func (l *link) statement(info session.StatementInfo) (n int, err error) {
 	info.Database, info.Conn = l.g.db.Name(), l.n
 	text, alarming := withoutPassword(info.Text)
-	info.Text = faithful(text)
+	info.Text = text // the tape keeps its exact bytes
 	info.Name = faithful(info.Name)
 	if n, err = l.g.number(l.ctx, &info); err != nil {
 		return 0, err

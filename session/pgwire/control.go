@@ -95,7 +95,7 @@ func (c *control) connect(ctx context.Context) error {
 	conn, err := c.db.dial(ctx, map[string]string{
 		"application_name": "twokey control", "search_path": "pg_catalog", "client_encoding": "UTF8",
 		"DateStyle": "ISO", "TimeZone": "UTC", "statement_timeout": "5000", "lock_timeout": "5000",
-		"default_transaction_read_only": "off",
+		"default_transaction_read_only": "off", "local_preload_libraries": "", "role": "none",
 	})
 	if err != nil {
 		return err

@@ -186,8 +186,11 @@ func TestWithoutPassword(t *testing.T) {
 		{"select 1", "select 1", false},
 		{"select password from users", "select password from users", false},
 		{"ALTER USER \"x\" PASSWORD 'SCRAM-SHA-256$4096:abc'", "ALTER USER \"x\" PASSWORD '[password]'", true},
-		{"create role x login encrypted password 'a''b'; select 2", "create role x login encrypted password '[password]'; select 2", true},
-		{`alter role x password 'a\'; delete from t --'`, `alter role x password '[password]'; delete from t --'`, true},
+		{"create role x login encrypted password 'ab' ;\n", "create role x login encrypted password '[password]' ;\n", true},
+		{"create role x login encrypted password 'a''b'", "create role x login encrypted password '[password]'", true},
+		{"create role x login encrypted password 'ab'; select 2", "create role x login encrypted password 'ab'; select 2", true},
+		{`alter role x password 'a\'; delete from t --'`, `alter role x password 'a\'; delete from t --'`, true},
+		{`alter user x password 'x\''; rollback; delete from t; --'`, `alter user x password 'x\''; rollback; delete from t; --'`, true},
 		{"select 'alter role x password ', evil(), ' '", "select 'alter role x password ', evil(), ' '", true},
 		{"alter role x valid until 'now' password 'y'", "alter role x valid until 'now' password 'y'", true},
 	}

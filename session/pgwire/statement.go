@@ -32,34 +32,21 @@ func (g *Gateway) number(ctx context.Context, info *session.StatementInfo) (int,
 var (
 	// secretive are statements that set a role's password, anywhere in the text.
 	secretive = regexp.MustCompile(`(?is)\b(alter|create)\s+(role|user)\b.*\bpassword\b`)
-	// plain is the one form whose password can be cut out for certain, since
-	// no quote comes before it: the one psql's \password sends.
-	plain = regexp.MustCompile(`(?is)^\s*(?:alter|create)\s+(?:role|user)\s+(?:"[^"]*"|\w+)\s[\w\s]*\bpassword\s+'`)
+	// plain is the one form whose password can be cut out for certain: the one
+	// that psql's \password sends, with nothing behind it. No quote comes before
+	// the literal, and no backslash is in it, so that it ends where we think,
+	// whatever standard_conforming_strings says.
+	plain = regexp.MustCompile(`(?is)^(\s*(?:alter|create)\s+(?:role|user)\s+(?:"[^"]*"|\w+)\s[\w\s]*\bpassword\s+')(?:[^'\\]|'')*('[\s;]*)$`)
 )
 
 // withoutPassword cuts the password out of a statement that sets one, and
 // reports whether it may be such a statement at all. It hides nothing but
-// what is a string literal for certain.
+// what is a string literal for certain: SQL must not hide behind a password.
 func withoutPassword(sql string) (text string, secret bool) {
 	if !strings.Contains(strings.ToLower(sql), "password") || !secretive.MatchString(sql) {
 		return sql, false
 	}
-	begin := plain.FindStringIndex(sql)
-	if begin == nil {
-		return sql, true
-	}
-	rest := sql[begin[1]:]
-	for i := 0; i < len(rest); i++ {
-		if rest[i] != '\'' {
-			continue
-		}
-		if i+1 < len(rest) && rest[i+1] == '\'' {
-			i++
-			continue
-		}
-		return sql[:begin[1]] + "[password]" + rest[i:], true
-	}
-	return sql, true
+	return plain.ReplaceAllString(sql, "${1}[password]${2}"), true
 }
 
 // putLength writes the length of a message with a body of n bytes.

@@ -212,7 +212,7 @@ func (d *Database) explain(err error, password string) session.Cause {
 		where = fmt.Sprintf("%s/.s.PGSQL.%d", d.up.Host, d.up.Port)
 	}
 	text := d.reason(err, where)
-	if password != "" {
+	if len(password) >= 4 { // a shorter one is in our own words as well, and nobody's secret
 		text = strings.ReplaceAll(text, password, "[password]")
 	}
 	return noDatabase(text)
