@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/twokey/twokey/session"
@@ -52,6 +53,14 @@ func (d desk) soon(do func()) {
 	select {
 	case d.acts <- do:
 	default:
+	}
+}
+
+// caught is deferred where a peer's bytes are read: a mistake of ours in there is
+// the error of that seat, not the end of the bastion.
+func caught(err *error, what string) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s: %v", what, p)
 	}
 }
 

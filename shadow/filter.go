@@ -15,6 +15,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 )
@@ -54,10 +55,31 @@ type Filter struct {
 	rune  []byte // the beginning of a rune
 	long  int    // bytes of the string so far
 	marks int    // characters without width in a row
+
+	driven, alternate, region atomic.Bool // what passed that is not text, see Restore
 }
 
 // NewFilter returns a Filter before w.
 func NewFilter(w io.Writer) *Filter { return &Filter{w: w} }
+
+// Restore is what makes a terminal usable again that got all that passed:
+// the main screen, all rows, a cursor, no colours, no modes; "" after nothing but
+// text. It moves the cursor only to leave the alternate screen, so that words
+// written behind it are seen, and it passes a Filter itself. Unlike Write it may be
+// called at any time, but what is written meanwhile may come too late for it.
+func (f *Filter) Restore() string {
+	if !f.driven.Load() {
+		return ""
+	}
+	var text string
+	if f.alternate.Load() {
+		text = "\x1b[?1049l"
+	}
+	if f.region.Load() {
+		text += "\x1b7\x1b[r\x1b8"
+	}
+	return text + "\x1b[0m\x1b(B\x1b[4l\x1b>\x1b[?1l\x1b[?7h\x1b[?25h\x1b[?2004l"
+}
 
 // Write filters p and writes what is left. The error is that of the writer behind.
 func (f *Filter) Write(p []byte) (int, error) {
@@ -210,6 +232,7 @@ func (f *Filter) escape(b byte) {
 		f.seq = append(f.seq, b)
 		f.state = charset
 	case '7', '8', 'D', 'E', 'M', '=', '>':
+		f.driven.Store(true)
 		f.out = append(f.out, 0x1b, b)
 	case ' ', '#', '%', '*', '+', '-', '.', '/':
 		f.state, f.seq = charset, append(f.seq, 0)
@@ -220,6 +243,7 @@ func (f *Filter) escape(b byte) {
 func (f *Filter) charset(b byte) {
 	f.state = ground
 	if f.seq[0] != 0 && (b == 'B' || b == '0') {
+		f.driven.Store(true)
 		f.out = append(f.out, 0x1b, f.seq[0], b)
 	}
 }
@@ -229,7 +253,9 @@ func (f *Filter) control(b byte) {
 	if b >= 0x40 && b <= 0x7e {
 		f.state = ground
 		if len(f.seq) < maxSequence {
+			before := len(f.out)
 			f.out = appendControl(f.out, string(f.seq), b)
+			f.passed(f.out[before:])
 		}
 		return
 	}
@@ -240,6 +266,25 @@ func (f *Filter) control(b byte) {
 	}
 	if len(f.seq) < maxSequence {
 		f.seq = append(f.seq, b)
+	}
+}
+
+// passed takes note of a control sequence that was let through.
+func (f *Filter) passed(sequence []byte) {
+	if len(sequence) == 0 {
+		return
+	}
+	f.driven.Store(true)
+	final := sequence[len(sequence)-1]
+	switch params, private := strings.CutPrefix(string(sequence[2:len(sequence)-1]), "?"); {
+	case final == 'r':
+		f.region.Store(params != "")
+	case private:
+		for n := range strings.SplitSeq(params, ";") {
+			if n == "47" || n == "1047" || n == "1049" {
+				f.alternate.Store(final == 'h')
+			}
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ type PlayOptions struct {
 
 // Play shows the output of a recording in its time, and its cause at the end.
 // On a terminal, q and Ctrl-C end it, and a space stops and goes on. The error
-// is that of the events or of Out, or ctx's cause.
+// is that of the events, of In or of Out, or ctx's cause.
 func Play(ctx context.Context, events iter.Seq2[session.Event, error], t PlayTerminal, o PlayOptions) error {
 	if o.Speed <= 0 {
 		o.Speed = 1
@@ -41,7 +41,7 @@ func Play(ctx context.Context, events iter.Seq2[session.Event, error], t PlayTer
 	done := make(chan struct{})
 	defer close(done)
 	if t.In != nil && p.terminal() {
-		go readKeys(t.In, p.keys, done) // ends with done, or when the channel that In reads is closed
+		go func() { p.deaf <- readKeys(t.In, p.keys, done) }() // ends with done, or when the channel that In reads is closed
 	}
 	err := p.play(ctx, events)
 	if failed := p.restore(); err == nil {
@@ -69,23 +69,25 @@ func (p *player) play(ctx context.Context, events iter.Seq2[session.Event, error
 }
 
 type player struct {
-	t      PlayTerminal
-	o      PlayOptions
-	keys   chan key
-	last   time.Duration // of the recording
-	came   bool          // to where it begins
-	cr     bool          // the last byte was a CR
-	filter *Filter
-	model  *screen // of the terminal, for where to begin, and for putting things back
-	text   bytes.Buffer
-	failed error // of writing text
+	t        PlayTerminal
+	o        PlayOptions
+	keys     chan key
+	deaf     chan error    // why no keys come any more; nil at the end of In
+	last     time.Duration // of the recording
+	came     bool          // to where it begins
+	restored bool          // the terminal
+	cr       bool          // the last byte was a CR
+	filter   *Filter
+	model    *screen // of the terminal, for where to begin, and for putting things back
+	text     bytes.Buffer
+	failed   error // of writing text
 }
 
 // maxPlayed is how many bytes of text are gathered before they are written.
 const maxPlayed = 64 << 10
 
 func newPlayer(t PlayTerminal, o PlayOptions) *player {
-	p := &player{t: t, o: o, keys: make(chan key), came: o.At <= 0}
+	p := &player{t: t, o: o, keys: make(chan key), deaf: make(chan error, 1), came: o.At <= 0}
 	size := t.Size
 	if !p.terminal() {
 		size = session.Size{Cols: 80, Rows: 24}
@@ -190,16 +192,20 @@ func (p *player) ended(e session.Event) error {
 		_, err := p.Write(nil)
 		return err
 	}
-	_, err := fmt.Fprintf(p.t.Out, "%s\r\n[%s: %s]\r\n", p.model.restore(), clock(e.At), cause)
+	if err := p.restore(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(p.t.Out, "\r\n[%s: %s]\r\n", clock(e.At), cause)
 	return err
 }
 
-// restore leaves the terminal as it was found.
+// restore leaves the terminal as it was found, once.
 func (p *player) restore() error {
-	if !p.terminal() {
+	if !p.terminal() || !p.came || p.restored {
 		return nil
 	}
-	_, err := io.WriteString(p.t.Out, p.model.restore())
+	p.restored = true
+	_, err := io.WriteString(p.t.Out, reset+p.filter.Restore())
 	return err
 }
 
@@ -225,6 +231,10 @@ func (p *player) pause(ctx context.Context, at time.Duration) error {
 			if err := p.press(ctx, k); err != nil {
 				return err
 			}
+		case err := <-p.deaf:
+			if err != nil {
+				return err
+			}
 		case <-timer.C:
 			return nil
 		}
@@ -237,6 +247,8 @@ func (p *player) press(ctx context.Context, k key) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case err := <-p.deaf:
+			return err // nobody can press a key any more: without an error it goes on
 		case k = <-p.keys:
 			if k == ' ' {
 				return nil
@@ -249,8 +261,9 @@ func (p *player) press(ctx context.Context, k key) error {
 	return nil
 }
 
-func readKeys(in io.Reader, keys chan<- key, done <-chan struct{}) {
-	defer func() { recover() }() // a reader that panics is a terminal that is gone
+// readKeys reads keys until the end of in, which is no error.
+func readKeys(in io.Reader, keys chan<- key, done <-chan struct{}) (err error) {
+	defer caught(&err, "the keys could not be read")
 	var reader keyReader
 	buf := make([]byte, 64)
 	for {
@@ -263,11 +276,14 @@ func readKeys(in io.Reader, keys chan<- key, done <-chan struct{}) {
 			select {
 			case keys <- k:
 			case <-done:
-				return
+				return nil
 			}
 		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return
+			return err
 		}
 	}
 }
@@ -296,17 +312,4 @@ func (s *screen) picture() string {
 	}
 	fmt.Fprintf(&b, "\x1b[%d;%dH%s", s.y+1, s.x+1, s.pen.sgr())
 	return b.String()
-}
-
-// restore is what makes a terminal that did what this one did usable again. It
-// does not move the cursor.
-func (s *screen) restore() string {
-	text := reset + "\x1b(B\x1b[4l\x1b>\x1b[?1l\x1b[?7h\x1b[?25h\x1b[?2004l"
-	if s.top > 0 || s.bottom < s.rows {
-		text += "\x1b7\x1b[r\x1b8"
-	}
-	if s.on == 1 {
-		text += "\x1b[?1049l"
-	}
-	return text
 }

@@ -120,9 +120,9 @@ func sit(ctx context.Context, c chair, v *View, t SeatTerminal, known func() fac
 
 // watch is the life of a seat: keys, until there is a reason to end.
 func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan error) error {
-	input := make(chan []byte)
-	go u.read(input, done) // ends with done, or when the channel that In reads is closed
-	go u.act(done)         // ends with done, unless the session's tape hangs; then with it
+	input, deaf := make(chan []byte), make(chan error, 1)
+	go func() { deaf <- u.read(input, done) }() // ends with done, or when the channel that In reads is closed
+	go u.act(done)                              // ends with done, unless the session's tape hangs; then with it
 	for {
 		var stuck <-chan time.Time
 		if patience := u.keys.patience(); patience > 0 {
@@ -136,11 +136,10 @@ func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan err
 		case err := <-painted:
 			painted <- err
 			return err
-		case p, more := <-input:
-			if !more {
-				return io.EOF
-			}
+		case p := <-input:
 			u.press(p)
+		case err := <-deaf:
+			return err
 		case <-stuck:
 			u.press(nil)
 		case size := <-u.sizes:
@@ -152,9 +151,10 @@ func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan err
 	}
 }
 
-func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) {
-	defer close(input)
-	defer func() { recover() }() // a reader that panics is a terminal that is gone
+// read hands on what comes from the terminal. Its error, io.EOF included, is
+// the end of the seat: nobody is to watch who cannot kill.
+func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) (err error) {
+	defer caught(&err, "the keys could not be read")
 	for {
 		buf := make([]byte, 256)
 		n, err := u.in.Read(buf)
@@ -162,22 +162,22 @@ func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) {
 			select {
 			case input <- buf[:n]:
 			case <-done:
-				return
+				return nil
 			}
 		}
 		if err != nil {
-			return
+			return err
 		}
 	}
 }
 
 func (u *seatUI) resize(size session.Size) {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.size = size
 	if u.over != nil {
 		u.over = u.over.resized(size.Cols, paneRows(size))
 	}
-	u.mu.Unlock()
 	u.soon(func() { u.chair.Resize(size) })
 	u.touch()
 }
@@ -305,11 +305,7 @@ func (u *seatUI) enter() {
 // paint draws until done, at most every frameInterval, and restores the
 // terminal. It returns the terminal's error.
 func (u *seatUI) paint(done <-chan struct{}) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the seat could not be drawn: %v", p)
-		}
-	}()
+	defer caught(&err, "the seat could not be drawn")
 	if _, err := io.WriteString(u.out, enter); err != nil {
 		return err
 	}
@@ -346,10 +342,7 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 
 // frame sends what is different from the frame that is shown.
 func (u *seatUI) frame(shown frame) (frame, error) {
-	known := u.facts()
-	u.mu.Lock()
-	size, st := u.size, u.status(known)
-	u.mu.Unlock()
+	size, st := u.status(u.facts())
 	next := tooSmall(size)
 	if size.Cols >= minCols && size.Rows >= minRows {
 		next = u.view.draw(size, st)
@@ -382,8 +375,10 @@ func (u *seatUI) farewell(shown frame) error {
 	return err
 }
 
-// status puts the facts into words. The caller holds mu.
-func (u *seatUI) status(known facts) status {
+// status puts the facts into words, for a window of a size.
+func (u *seatUI) status(known facts) (session.Size, status) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	want := known.want
 	who := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name, clock(time.Since(want.Started))}
 	if want.Reason != "" {
@@ -398,9 +393,10 @@ func (u *seatUI) status(known facts) status {
 	if u.over != nil {
 		st.over = u.over.draw()
 	}
-	return st
+	return u.size, st
 }
 
+// bottom is the last line. The caller holds mu.
 func (u *seatUI) bottom() string {
 	switch u.prompt {
 	case killing:

@@ -2,6 +2,7 @@ package shadow_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -266,4 +267,77 @@ func TestHelp(t *testing.T) {
 		b.types("\x1b[F")
 		b.until("the end of it", func(screen string) bool { return strings.Contains(strings.ReplaceAll(screen, "\n", ""), "this help") })
 	}
+}
+
+// broken is input whose reader breaks.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { panic("index out of range") }
+
+// gone is input that fails.
+type gone struct{}
+
+var errGone = errors.New("connection reset")
+
+func (gone) Read([]byte) (int, error) { return 0, errGone }
+
+// Whoever cannot press a key any more is told, and does not go on to sit there.
+func TestInputThatBreaksIsTheEnd(t *testing.T) {
+	v := shadow.NewView(session.Size{})
+	waits := func(yield func(session.Event, error) bool) {
+		_ = yield(session.Event{Type: session.Output, Bytes: []byte("x")}, nil) && yield(session.Event{At: time.Hour, Type: session.End}, nil)
+	}
+	size := session.Size{Cols: 80, Rows: 24}
+	ends := map[string]func(in io.Reader) error{
+		"at a terminal": func(in io.Reader) error {
+			return shadow.SitOn(context.Background(), &chair{}, v, shadow.SeatTerminal{In: in, Out: io.Discard, Size: size},
+				session.Request{}, func() session.Gate { return session.Gate{} })
+		},
+		"with a stream": func(in io.Reader) error {
+			return shadow.StreamOn(context.Background(), &chair{}, v, in, io.Discard)
+		},
+		"at a replay": func(in io.Reader) error {
+			return shadow.Play(context.Background(), waits, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
+		},
+		"at a replay that stands still": func(in io.Reader) error {
+			in = io.MultiReader(strings.NewReader(" "), in)
+			return shadow.Play(context.Background(), waits, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
+		},
+	}
+	for where, end := range ends {
+		if err := end(broken{}); err == nil || !strings.Contains(err.Error(), "could not be read: index out of range") {
+			t.Errorf("%s: a reader that breaks ends with %v", where, err)
+		}
+		if err := end(gone{}); !errors.Is(err, errGone) {
+			t.Errorf("%s: a reader that fails ends with %v", where, err)
+		}
+	}
+}
+
+// A stream keeps its seat when no more commands come, and a hold is explained.
+func TestAStreamOutlivesItsInput(t *testing.T) {
+	v := shadow.NewView(session.Size{})
+	out, ends := make(chan string, 100), make(chan error, 1)
+	go func() {
+		ends <- shadow.StreamOn(context.Background(), &chair{}, v, strings.NewReader("hold\n"), writer(func(p []byte) { out <- string(p) }))
+	}()
+	var all string
+	for !strings.Contains(all, "nothing new starts until you release; what runs already runs on, kill ends it") {
+		all += <-out
+	}
+	v.Apply(runs(1, "select 1"))
+	for !strings.Contains(all, "> select 1") {
+		all += <-out
+	}
+	v.End()
+	if err := <-ends; err != nil {
+		t.Error(err)
+	}
+}
+
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }

@@ -3,6 +3,7 @@ package shadow
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // Stream prints what happens, a line each, and takes commands as lines, until
 // the session ends (nil), the shadow leaves (ErrLeft), the view or out fails,
-// or ctx ends (its cause). The end of in is not the end: the seat is kept for as
+// in cannot be read, or ctx ends (its cause). The end of in is not the end: the seat is kept for as
 // long as the connection is up. It does not give up the seat: the caller does.
 // After Stream, in is read until a Read returns, and dropped.
 //
@@ -45,9 +46,9 @@ type streamUI struct {
 }
 
 func (u *streamUI) listen(ctx context.Context, in io.Reader, done chan struct{}, printed chan error) error {
-	commands := make(chan string)
-	go readLines(in, commands, done) // ends with done, or when the channel that in reads is closed
-	go u.act(done)                   // ends with done, unless the session's tape hangs; then with it
+	commands, deaf := make(chan string), make(chan error, 1)
+	go func() { deaf <- readLines(in, commands, done) }() // ends with done, or when the channel that in reads is closed
+	go u.act(done)                                        // ends with done, unless the session's tape hangs; then with it
 	u.view.answer(u.lines, "a plain stream, as there is no terminal (ssh -t asks for one); "+streamHelp)
 	for {
 		select {
@@ -58,11 +59,11 @@ func (u *streamUI) listen(ctx context.Context, in io.Reader, done chan struct{},
 		case err := <-printed:
 			printed <- err
 			return err
-		case command, more := <-commands:
-			if !more {
-				commands = nil
-				continue
+		case err := <-deaf:
+			if err != nil {
+				return err
 			}
+		case command := <-commands:
 			answer, left := u.obey(command)
 			if left {
 				return ErrLeft
@@ -93,14 +94,17 @@ func (u *streamUI) print(out io.Writer, done <-chan struct{}) error {
 }
 
 // readLines reads commands; of one that is too long to be any, the beginning.
-func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) {
-	defer close(lines)
-	defer func() { recover() }() // a reader that panics is a client that is gone
+// The end of in is no error.
+func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) (err error) {
+	defer caught(&err, "the commands could not be read")
 	r := bufio.NewReaderSize(in, 4<<10)
 	for {
 		text, cut, err := r.ReadLine()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return
+			return err
 		}
 		command := string(text)
 		for cut && err == nil {
@@ -109,7 +113,7 @@ func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) {
 		select {
 		case lines <- command:
 		case <-done:
-			return
+			return nil
 		}
 	}
 }

@@ -130,11 +130,7 @@ func (v *View) apply(e session.Event) (err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	defer v.wake()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the screen model broke: %v", p)
-		}
-	}()
+	defer caught(&err, "the screen model broke")
 	switch e.Type {
 	case session.Output, session.Errors:
 		v.filter.Write(e.Bytes)
