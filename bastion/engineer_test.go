@@ -239,7 +239,9 @@ func TestErrorsAreFilteredWithoutATerminal(t *testing.T) {
 	p := h.psql(h.live(1))
 	p.warn.Write([]byte("NOTICE: \x1b]52;c;ZXZpbA==\x07\x1b[8mhidden\n"))
 	p.print.Write([]byte("\x1b]52;c;ZXZpbA==\x07"))
-	eventually(t, "both have come", func() bool { return strings.Contains(errs.String(), "hidden\n") && strings.Contains(out.String(), "ZXZ") })
+	eventually(t, "both have come", func() bool {
+		return strings.Contains(errs.String(), "hidden\n") && strings.Contains(out.String(), "ZXZ")
+	})
 	if got := errs.String(); strings.Contains(got, "\x1b]") || strings.Contains(got, "[8m") {
 		t.Errorf("standard error is %q", got)
 	}
