@@ -40,20 +40,23 @@ func (c *control) open() {
 	c.users++
 }
 
-// close counts one less; the last one closes the connection.
+// close counts one less. After the last one the connection is closed, by whoever
+// has the turn then.
 func (c *control) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.users--; c.users > 0 {
-		return
-	}
+	c.users--
+	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), controlPatience)
 	defer cancel()
-	if c.take(ctx) != nil {
-		return // somebody checks; all who kill have been waited for
+	if c.take(ctx) == nil {
+		c.give()
 	}
-	defer c.give()
-	c.drop(ctx)
+}
+
+func (c *control) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.users == 0
 }
 
 func (c *control) take(ctx context.Context) error {
@@ -65,13 +68,14 @@ func (c *control) take(ctx context.Context) error {
 	}
 }
 
-func (c *control) give() { <-c.turn }
-
-func (c *control) drop(ctx context.Context) {
-	if c.conn != nil {
+func (c *control) give() {
+	if c.conn != nil && c.idle() {
+		ctx, cancel := context.WithTimeout(context.Background(), controlPatience)
+		defer cancel()
 		c.conn.Close(ctx)
 		c.conn = nil
 	}
+	<-c.turn
 }
 
 // ready connects if need be and returns the server's version, such as "15.18".
