@@ -296,7 +296,7 @@ func admin(t testing.TB, sql string) string {
 
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second // pgx takes 15 to let go of a connection that timed out)
+	deadline := time.Now().Add(30 * time.Second) // pgx takes 15 to let go of a connection that timed out
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 30 s: %s", what)
