@@ -132,7 +132,9 @@ func asCause(err error) session.Cause {
 func (v *visit) terminal(in io.Reader) session.Terminal {
 	if v.pty {
 		screen := shadow.NewFilter(v.ch)
-		return session.Terminal{In: in, Out: screen, Err: screen, Hangup: v.conn.hangUp, Resize: v.sizes.changed}
+		return session.Terminal{
+			In: in, Out: screen, Err: screen, Restore: screen.Restore, Hangup: v.conn.hangUp, Resize: v.sizes.changed,
+		}
 	}
 	return session.Terminal{In: in, Out: v.ch, Err: shadow.NewFilter(v.ch.Stderr()), Hangup: v.conn.hangUp}
 }

@@ -251,3 +251,21 @@ func TestErrorsAreFilteredWithoutATerminal(t *testing.T) {
 	in.Close()
 	x.Wait()
 }
+
+// Whatever ends a session in the middle of a pager, the terminal comes back,
+// and the last words are on the screen that stays.
+func TestTheTerminalIsGivenBack(t *testing.T) {
+	h := open(t)
+	x := h.terminal(alice, "orders", "")
+	s := h.live(1)
+	x.sees("psql is here")
+	h.psql(s).print.Write([]byte("\x1b[?1049h\x1b[?25lin a pager"))
+	x.sees("in a pager")
+	s.Kill(bob, "stop")
+	x.ends(137)
+	_, after, _ := strings.Cut(x.screen.String(), "in a pager")
+	back, words := strings.Index(after, "\x1b[?1049l"), strings.Index(after, "killed by bob: stop")
+	if back < 0 || words < back || !strings.Contains(after, "\x1b[?25h") {
+		t.Errorf("after the pager came %q", after)
+	}
+}

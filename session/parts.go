@@ -92,6 +92,9 @@ type Terminal struct {
 	Out    io.Writer
 	Err    io.Writer   // psql's standard error and twokey's notices when there is no terminal; the same as Out on a terminal
 	Resize <-chan Size // nil without a terminal
+	// Restore returns what gives the terminal back after all that was written to
+	// it, before the last words. May be nil.
+	Restore func() string
 	// Hangup closes the channel, so that In, Out and Err return. May be nil when they never block.
 	Hangup func()
 }

@@ -194,7 +194,11 @@ func (s *Session) lastWords(cause Cause) {
 	if cause.Code == Quit {
 		line = "the session has ended; it is recorded as " + s.want.ID
 	}
-	s.show(s.notice(line))
+	words := s.notice(line)
+	if s.out.Restore != nil {
+		words = append([]byte(s.out.Restore()), words...)
+	}
+	s.show(words)
 }
 
 // pump moves what psql prints: onto the tape, to the watchers, to the
