@@ -259,7 +259,7 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 	x := h.terminal(alice, "orders", "")
 	s := h.live(1)
 	x.sees("psql is here")
-	h.psql(s).print.Write([]byte("\x1b[?1049h\x1b[?25lin a pager"))
+	h.psql(s).print.Write([]byte("\x1b[?1049h\x1b[?25lin a pager\x1b]0;a string that does not end"))
 	x.sees("in a pager")
 	s.Kill(bob, "stop")
 	x.ends(137)

@@ -107,19 +107,23 @@ func (s *Session) notice(line string) []byte {
 	return []byte("twokey: " + line + "\n")
 }
 
+// cancel (CAN, ECMA-48 8.3.6) ends an escape sequence or string that psql's output
+// may have left open: it would swallow the words behind it.
+const cancel = 0x18
+
 // show puts twokey's own words on the tape and then on the engineer's screen.
 // They do not ask the gate: they are how the engineer learns that it is shut.
 func (s *Session) show(words []byte) {
-	e, w := Event{Type: Output, Bytes: words}, s.out.Out
+	e, w := Event{Type: Output, Bytes: append([]byte{cancel}, words...)}, s.out.Out
 	if !s.terminal() {
-		e.Type, w = Errors, s.out.Err
+		e, w = Event{Type: Errors, Bytes: words}, s.out.Err
 	}
 	s.screen.Lock()
 	defer s.screen.Unlock()
 	s.mu.Lock()
 	s.put(e) // when it fails the session ends, and these words are how the engineer reads why
 	s.mu.Unlock()
-	w.Write(words)
+	w.Write(e.Bytes)
 }
 
 // Brief is a time for people, such as 15m or 1m30s.
