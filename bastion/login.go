@@ -25,7 +25,7 @@ import (
 // opens a stranger's link sees a code that only the stranger could type, and
 // the page says for which key and address it would be.
 
-// Bounds of a login (HARDENING: five minutes, one use, three tries). There are
+// Bounds of a login, which is good for one use. There are
 // no timers: what is over is forgotten when somebody looks.
 const (
 	loginLife     = 5 * time.Minute

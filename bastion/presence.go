@@ -13,7 +13,7 @@ import (
 // whose laptop sleeps, or whose terminal is stopped, watches nothing.
 
 // silentMisses is how many questions in a row a shadow may leave unanswered
-// before the seat does not count (HARDENING: two).
+// before the seat does not count.
 const silentMisses = 2
 
 // presence is what is known of one seated shadow.

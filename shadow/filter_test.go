@@ -104,7 +104,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// allowed is written apart from the filter, from the list in HARDENING's words.
+// allowed is written apart from the filter: what a terminal may be sent.
 var allowed = regexp.MustCompile(`\A(?:[\x07\x08\t\n\r\x20-\x7e]|[^\x00-\x{9f}]|` +
 	`\x1b[78DEM=>]|\x1b[()][B0]|\x1b\[\?(?:(?:1|5|7|12|25|47|1047|1048|1049|2004);?)+[hl]|\x1b\[4[hl]|\x1b\[[0-9:;]*[A-Z@` + "`" + `adefmrsu])*\z`)
 
