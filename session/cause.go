@@ -15,6 +15,8 @@ const (
 	ShadowGone   Code = "shadow-gone"   // the quorum did not come back within the grace time
 	TooLong      Code = "too-long"      // duration limit
 	Idle         Code = "idle"          // idle limit
+	TooManyRows  Code = "too-many-rows" // rows limit, and no shadow there who could release more
+	Revoked      Code = "revoked"       // an admin revoked the engineer
 	Expired      Code = "expired"       // the engineer's certificate ended
 	Refused      Code = "refused"       // by policy, before anything opened
 	NoRecorder   Code = "no-recorder"   // the tape could not be written, or lagged too far behind
@@ -61,7 +63,7 @@ func (c Cause) Sentence() string {
 // (EX_UNAVAILABLE), 70 for a bug.
 func (c Cause) ExitStatus() int {
 	switch c.Code {
-	case Refused:
+	case Refused, Revoked:
 		return 77
 	case NobodyCame:
 		return 75

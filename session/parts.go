@@ -107,6 +107,9 @@ type Request struct {
 	Target   Target
 	Mode     Mode
 	Reason   string
+	// BreakGlass: opened in an emergency without the shadows that the mode asks for.
+	BreakGlass bool
+	Join       string   // what a colleague types to sit down
 	Args     []string // psql arguments; nil with a terminal
 	Size     Size     // zero without a terminal
 	Term     string   // TERM, checked against [A-Za-z0-9._+-]
@@ -133,7 +136,7 @@ type Summary struct {
 	Ended      time.Time `json:"ended,omitzero"`
 	Cause      *Cause    `json:"cause,omitempty"`
 	Statements int       `json:"statements"`
-	Flags      []string  `json:"flags,omitempty"`  // alone, killed, unclean, alarm
+	Flags      []string  `json:"flags,omitempty"`  // alone, break-glass, killed, unclean, alarm
 	Stored     float64   `json:"stored,omitempty"` // seconds of the session that are in the store
 }
 

@@ -27,17 +27,41 @@ type Mode struct {
 	Name      string
 	Engineers []string // groups that may open it
 	Shadows   Quorum   // empty: alone, said so in the configuration
+	Approve   Approve  // which statements wait for a shadow's yes
 	Reason    bool     // a reason must be given
 	Limits    Limits
+
+	// BreakGlass says who may open the mode without its shadows in an emergency.
+	BreakGlass BreakGlass
 }
 
-// Limits bound a session. Zero means no limit, except Wait and Grace, which
-// the configuration always fills.
+// Approve says which statements wait for a shadow's yes.
+type Approve string
+
+const (
+	ApproveNone   Approve = ""       // none does
+	ApproveEach   Approve = "each"   // every one
+	ApproveWrites Approve = "writes" // every one that is not plainly a read
+	ApproveCommit Approve = "commit" // writes run, and what they did waits before it is committed
+)
+
+// BreakGlass says who may open a mode alone, and for how long that may stay
+// unreviewed before they may not again. The zero value allows nobody.
+type BreakGlass struct {
+	Groups []string
+	Review time.Duration
+}
+
+// Limits bound a session. Zero means no limit, except Wait, Grace and Approval,
+// which the configuration always fills.
 type Limits struct {
 	Wait     time.Duration // how long to wait for the first quorum
 	Duration time.Duration // from the first opening of the gate
 	Idle     time.Duration // without a keystroke and without a running statement
 	Grace    time.Duration // how long a shut quorum may come back
+	Presence time.Duration // how long a shadow may press no key and still count
+	Approval time.Duration // how long a statement waits for a shadow's yes or no
+	Rows     int64         // that the engineer gets before a shadow must release more
 }
 
 // Quorum is the shadows a mode asks for: all needs must be met at once, by
