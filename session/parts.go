@@ -110,12 +110,12 @@ type Request struct {
 	// BreakGlass: opened in an emergency without the shadows that the mode asks for.
 	BreakGlass bool
 	Join       string   // what a colleague types to sit down
-	Args     []string // psql arguments; nil with a terminal
-	Size     Size     // zero without a terminal
-	Term     string   // TERM, checked against [A-Za-z0-9._+-]
-	Env      []string // LANG and LC_*, checked
-	Started  time.Time
-	Cage     string // what is in force around psql, for the manifest
+	Args       []string // psql arguments; nil with a terminal
+	Size       Size     // zero without a terminal
+	Term       string   // TERM, checked against [A-Za-z0-9._+-]
+	Env        []string // LANG and LC_*, checked
+	Started    time.Time
+	Cage       string // what is in force around psql, for the manifest
 }
 
 // ErrNoRecording means that there is no recording of a session.
