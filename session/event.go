@@ -21,6 +21,10 @@ const (
 	Hold      EventType = "hold"
 	Release   EventType = "release"
 	Say       EventType = "say"
+	Asked     EventType = "ask"      // a statement waits for a shadow's yes or no; Ask says which
+	Approved  EventType = "approve"  // a shadow said yes; Ask has its number
+	Denied    EventType = "deny"     // a shadow said no, or nobody said anything in time; Text says why
+	Withdrawn EventType = "withdraw" // nobody waits for the answer any more
 	Kill      EventType = "kill"
 	GateOpen  EventType = "gate-open" // Text is empty
 	GateShut  EventType = "gate-shut" // Text says why
@@ -49,6 +53,7 @@ type Event struct {
 	Identity *Identity `json:"identity,omitempty"`
 
 	Statement *StatementInfo `json:"statement,omitempty"` // Statement
+	Ask       *AskInfo       `json:"ask,omitempty"`       // Asked; Approved, Denied and Withdrawn with the number alone
 	Result    *ResultInfo    `json:"result,omitempty"`    // Result
 	Cause     *Cause         `json:"cause,omitempty"`     // End
 }
@@ -68,13 +73,41 @@ func (s Size) Clamp() Size {
 // StatementInfo is a statement as the database is about to receive it.
 type StatementInfo struct {
 	N        int      `json:"n"`                // counts from 1 within the session; a Result carries the same number
-	Protocol string   `json:"protocol"`         // "simple", "parse", "execute", "copy"
+	Protocol string   `json:"protocol"`         // "simple", "parse", "execute", "copy"; "gateway" for its own COMMIT
 	Text     string   `json:"text"`             // SQL, whole
 	Name     string   `json:"name,omitempty"`   // of the prepared statement
 	Params   []string `json:"params,omitempty"` // in text; binary ones as \x hex; NULL as the word null without quotes
 	Database string   `json:"database,omitempty"`
 	Conn     int      `json:"conn,omitempty"` // which connection of the session, from 1
+	// Within is the transaction that the gateway puts around a statement on its
+	// own: "read only" (rolled back after it), or "held" (until a shadow says
+	// yes to its COMMIT, or no).
+	Within string `json:"within,omitempty"`
 }
+
+// AskInfo is what a shadow is asked to say yes or no to.
+type AskInfo struct {
+	N    int     `json:"n"`              // counts from 1 within the session
+	Kind AskKind `json:"kind,omitempty"` // what the yes is for
+	// What would run, in the words of StatementInfo.
+	Text   string   `json:"text,omitempty"`
+	Params []string `json:"params,omitempty"`
+	Conn   int      `json:"conn,omitempty"`
+	// Did is what the transaction has done so far, in order: the tag and the
+	// beginning of each statement's text. Earlier ones are left out, and counted, when it is long.
+	Did []string `json:"did,omitempty"`
+	// All: the yes may be for everything else in this transaction too. On
+	// Approved: it was.
+	All bool `json:"all,omitempty"`
+}
+
+// AskKind says what a yes lets happen.
+type AskKind string
+
+const (
+	AskRun    AskKind = "run"    // the statement is sent to the database
+	AskCommit AskKind = "commit" // what the transaction did is kept
+)
 
 // ResultInfo is what became of a statement.
 type ResultInfo struct {

@@ -12,7 +12,9 @@ type Facts struct {
 	Recorder error // why the tape can not be relied on
 	Engineer Identity
 	Quorum   Quorum
-	There    []Identity // seated, answering, in a window large enough, with a certificate that has not ended
+	There    []Identity // seated, answering, awake, in a window large enough, with a certificate that has not ended
+	Away     []string   // seated and not there: who, and why not
+	Rows     bool       // the engineer has had all the rows that were released
 	Holds    []string   // names of the shadows who hold
 }
 
@@ -34,6 +36,7 @@ const (
 	Nobody   Because = "nobody"   // no engineer
 	Recorder Because = "recorder" // the tape
 	Watching Because = "watching" // shadows are missing
+	Rows     Because = "rows"     // the limit is reached and no shadow has released more
 	Held     Because = "held"     // by a shadow
 )
 
@@ -49,7 +52,14 @@ func (f Facts) Gate() Gate {
 		return Gate{Because: Recorder, Why: "the recording is in trouble: " + f.Recorder.Error()}
 	}
 	if missing := f.Quorum.Missing(f.Engineer, f.There); len(missing) > 0 {
-		return Gate{Because: Watching, Why: "it takes " + Quorum(missing).String() + " to watch", Missing: missing}
+		why := "it takes " + Quorum(missing).String() + " to watch"
+		if len(f.Away) > 0 {
+			why += " (" + strings.Join(f.Away, ", ") + ")"
+		}
+		return Gate{Because: Watching, Why: why, Missing: missing}
+	}
+	if f.Rows {
+		return Gate{Because: Rows, Why: "the limit of rows is reached; a shadow can release more"}
 	}
 	if len(f.Holds) > 0 {
 		return Gate{Because: Held, Why: "held by " + strings.Join(f.Holds, " and ")}

@@ -81,8 +81,21 @@ type Door interface {
 	// Note puts something that already happened on the tape (Result, Alarm).
 	// The gate is not asked. An error means nothing more may be shown.
 	Note(e Event) error
-	// Request gives the person and session for application_name and the server's log.
-	Request() Request
+	// Ask waits until a shadow says yes or no; nobody saying anything in time is
+	// a no. An error means that there is no answer and never will be: ctx has
+	// ended, or the session. A yes is no pass: the gate is asked again.
+	Ask(ctx context.Context, what AskInfo) (Answer, error)
+	// Rows returns how many more rows may be shown, at least one, waiting
+	// until some may be. What was returned counts as shown.
+	Rows(ctx context.Context) (int, error)
+}
+
+// Answer is what came of an Ask.
+type Answer struct {
+	Yes bool
+	All bool   // and to everything else in this transaction
+	By  string // the shadow; empty when nobody answered
+	Why string // of a no, in words
 }
 
 // Terminal is the engineer's end: an SSH channel, in the bastion. Out and Err
@@ -97,6 +110,15 @@ type Terminal struct {
 	Restore func() string
 	// Hangup closes the channel, so that In, Out and Err return. May be nil when they never block.
 	Hangup func()
+}
+
+// Approve is what waits for a yes in this session: what the mode says, and
+// nothing when the glass was broken, as nobody may be there to say it.
+func (r Request) Approve() Approve {
+	if r.BreakGlass {
+		return ApproveNone
+	}
+	return r.Mode.Approve
 }
 
 // Request is what an engineer asks for, after authentication and routing.
@@ -116,6 +138,15 @@ type Request struct {
 	Env        []string // LANG and LC_*, checked
 	Started    time.Time
 	Cage       string // what is in force around psql, for the manifest
+}
+
+// Quorum is who must watch this session: what the mode asks for, and nobody
+// when the glass was broken.
+func (r Request) Quorum() Quorum {
+	if r.BreakGlass {
+		return nil
+	}
+	return r.Mode.Shadows
 }
 
 // ErrNoRecording means that there is no recording of a session.

@@ -69,6 +69,24 @@ func (r *Registry) NewCode() string {
 	}
 }
 
+// Revoke ends what a person has here: their sessions with the cause, and their
+// seats at others'. It returns how many of each. The caller has seen to it that
+// they open no new ones.
+func (r *Registry) Revoke(is func(Identity) bool, c Cause) (sessions, seats int) {
+	for _, s := range r.Live() {
+		if is(s.want.Engineer) {
+			s.end(c)
+			sessions++
+			continue
+		}
+		for _, x := range s.taken(is) {
+			x.Leave(c.Sentence())
+			seats++
+		}
+	}
+	return sessions, seats
+}
+
 // Drain refuses new sessions, tells the live ones, and waits for them to end
 // until ctx ends; then it ends them with Drained and waits for their tapes to
 // be sealed.

@@ -21,6 +21,7 @@ type Seat struct {
 	who       Identity
 	size      Size // zero: lines instead of a screen
 	answering bool
+	awake     time.Time // when they last pressed a key
 	holding   bool
 	gone      bool
 	left      chan struct{}
@@ -33,7 +34,7 @@ func (s *Session) Sit(who Identity, size Size) (*Seat, error) {
 	if err := s.want.Mode.Shadows.Eligible(s.want.Engineer, who); err != nil {
 		return nil, err
 	}
-	x := &Seat{session: s, who: who, size: size, answering: true, left: make(chan struct{})}
+	x := &Seat{session: s, who: who, size: size, answering: true, awake: time.Now(), left: make(chan struct{})}
 	var err error
 	s.change(func() {
 		switch {
@@ -60,9 +61,23 @@ func (s *Session) Sit(who Identity, size Size) (*Seat, error) {
 }
 
 // watching reports whether this seat counts. The caller holds the session's mu.
-func (x *Seat) watching() bool {
-	expires := x.who.Credential.Expires
-	return x.answering && x.large() && (expires.IsZero() || time.Now().Before(expires))
+func (x *Seat) watching() bool { return x.away() == "" }
+
+// away says why a seated shadow does not count, or "". The caller holds the
+// session's mu.
+func (x *Seat) away() string {
+	expires, presence := x.who.Credential.Expires, x.session.want.Mode.Limits.Presence
+	switch {
+	case !x.answering:
+		return "does not answer"
+	case !x.large():
+		return "has too small a window"
+	case !expires.IsZero() && !time.Now().Before(expires):
+		return "has a certificate that ended"
+	case presence > 0 && time.Since(x.awake) >= presence:
+		return "has pressed no key for " + Brief(presence)
+	}
+	return ""
 }
 
 func (x *Seat) large() bool {
@@ -102,6 +117,22 @@ func (x *Seat) Answering(yes bool) {
 	})
 }
 
+// Present tells the session that the shadow has pressed a key. Where the mode
+// asks for it, a seat counts only for so long after the last one.
+func (x *Seat) Present() { x.act(func(*Session) { x.awake = time.Now() }) }
+
+// Awake is how long the seat counts without another key; 0 when the mode does
+// not ask for any.
+func (x *Seat) Awake() time.Duration {
+	presence := x.session.want.Mode.Limits.Presence
+	if presence == 0 {
+		return 0
+	}
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	return max(time.Until(x.awake.Add(presence)), time.Nanosecond)
+}
+
 // Resize tells the session the size of the shadow's terminal. One that is too
 // small to watch in (under 40 x 10) does not count.
 func (x *Seat) Resize(size Size) {
@@ -117,8 +148,17 @@ func (x *Seat) Resize(size Size) {
 // Hold closes the gate until Release.
 func (x *Seat) Hold() { x.holds(true, Hold) }
 
-// Release takes this seat's hold back.
-func (x *Seat) Release() { x.holds(false, Release) }
+// Release takes this seat's hold back, and lets the engineer have as many rows
+// again as the mode allows at once, if they have had those.
+func (x *Seat) Release() {
+	x.holds(false, Release)
+	x.act(func(s *Session) {
+		if s.rowsOut && x.watching() {
+			s.rows, s.rowsOut = 0, false
+			s.put(Event{Type: Release, Who: x.who.Name, Text: "more rows"})
+		}
+	})
+}
 
 func (x *Seat) holds(yes bool, t EventType) {
 	x.act(func(s *Session) {
@@ -147,6 +187,27 @@ func (x *Seat) Say(text string) {
 	})
 }
 
+// Approve says yes to what waits under a number, and with all to everything
+// else in its transaction. It does nothing when that does not wait any more, or
+// when the seat does not count.
+func (x *Seat) Approve(n int, all bool) {
+	x.answer(n, Answer{Yes: true, All: all, By: x.who.Name})
+}
+
+// Deny says no, and why. It does nothing when that does not wait any more, or
+// when the seat does not count.
+func (x *Seat) Deny(n int, why string) {
+	x.answer(n, Answer{By: x.who.Name, Why: OneLine(why, 500)})
+}
+
+func (x *Seat) answer(n int, a Answer) {
+	x.act(func(s *Session) {
+		if x.watching() {
+			s.answer(n, a)
+		}
+	})
+}
+
 // Kill ends the session at once.
 func (x *Seat) Kill(reason string) { x.session.Kill(x.who, reason) }
 
@@ -170,6 +231,18 @@ func (x *Seat) act(do func(*Session)) {
 			do(x.session)
 		}
 	})
+}
+
+// taken returns the seats of some people.
+func (s *Session) taken(by func(Identity) bool) (list []*Seat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.seats {
+		if by(x.who) {
+			list = append(list, x)
+		}
+	}
+	return list
 }
 
 // watchers names the people who count, for a sentence. The caller holds mu.

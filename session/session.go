@@ -52,6 +52,11 @@ type Session struct {
 	statements int
 	ahead      []byte // typed at the open gate, not yet taken by psql
 	dropped    int    // bytes typed at a shut gate since it was last said
+	asks       []*ask // that wait for an answer
+	asked      int    // how many there have been
+	rows       int64  // shown since the beginning or the last release
+	rowsOut    bool   // as many as the mode allows, and more are wanted
+	warned     bool   // of the end that is near
 	secret     bool   // psql is reading a password
 	alarm      bool
 	sealed     bool
@@ -112,11 +117,13 @@ func (s *Session) Gate() Gate {
 func (s *Session) facts() Facts {
 	f := Facts{
 		Ending: context.Cause(s.ctx), Recorder: s.tape.Health().Err,
-		Engineer: s.want.Engineer, Quorum: s.want.Mode.Shadows,
+		Engineer: s.want.Engineer, Quorum: s.want.Quorum(), Rows: s.rowsOut,
 	}
 	for _, x := range s.seats {
-		if x.watching() {
+		if why := x.away(); why == "" {
 			f.There = append(f.There, x.who)
+		} else {
+			f.Away = append(f.Away, x.who.Name+" "+why)
 		}
 		if x.holding {
 			f.Holds = append(f.Holds, x.who.Name)
@@ -166,7 +173,7 @@ func (s *Session) turn() {
 		s.opened, s.active = time.Now(), time.Now()
 	}
 	switch {
-	case len(s.want.Mode.Shadows) > 0:
+	case len(s.want.Quorum()) > 0:
 		s.say("the gate is open: " + s.watchers() + " watching.")
 	case !first:
 		s.say("the gate is open again.")
@@ -246,7 +253,10 @@ func (s *Session) state(g Gate) State {
 
 func (s *Session) flags() []string {
 	var flags []string
-	if len(s.want.Mode.Shadows) == 0 {
+	switch {
+	case s.want.BreakGlass:
+		flags = append(flags, "break-glass")
+	case len(s.want.Mode.Shadows) == 0:
 		flags = append(flags, "alone")
 	}
 	if s.cause != nil && s.cause.Code == Killed {

@@ -31,6 +31,7 @@ func (s *Session) mind() {
 			s.mu.Lock()
 			s.recordDropped()
 			s.turn()
+			s.warn(time.Now())
 			cause := s.overdue(time.Now())
 			s.mu.Unlock()
 			if cause != nil {
@@ -40,6 +41,9 @@ func (s *Session) mind() {
 			s.mu.Lock()
 			if s.opened.IsZero() {
 				s.announceWait()
+			}
+			for _, a := range s.asks {
+				s.say(s.watchers() + " still to say yes or no to: " + OneLine(a.Text, 100))
 			}
 			s.mu.Unlock()
 		}
@@ -60,7 +64,7 @@ func (s *Session) overdue(now time.Time) *Cause {
 		return &Cause{Code: ShadowGone, Text: "no shadow came back within " + Brief(l.Grace)}
 	case past(s.opened, l.Duration):
 		return &Cause{Code: TooLong, Text: "the session reached its limit of " + Brief(l.Duration)}
-	case len(s.running) == 0 && past(s.active, l.Idle):
+	case len(s.running)+len(s.asks) == 0 && past(s.active, l.Idle):
 		return &Cause{Code: Idle, Text: "nothing happened for " + Brief(l.Idle)}
 	case !expires.IsZero() && !now.Before(expires):
 		return &Cause{Code: Expired, Text: "the engineer's certificate ended; log in again"}
@@ -68,12 +72,46 @@ func (s *Session) overdue(now time.Time) *Cause {
 	return nil
 }
 
-// announceWait says what the session waits for. The caller holds mu.
-func (s *Session) announceWait() {
-	if g := s.facts().Gate(); !g.Open {
-		left := s.want.Mode.Limits.Wait - time.Since(s.want.Started)
-		s.say(fmt.Sprintf("psql has not started: %s. Waiting %s more; Ctrl-C gives up.", g.Why, Brief(left)))
+// endWarning is how long before its certain end a session is warned of it.
+const endWarning = 5 * time.Minute
+
+// warn says once that the end is near: of the time that the mode allows, or of
+// the engineer's certificate. The caller holds mu.
+func (s *Session) warn(now time.Time) {
+	ends, why := s.want.Engineer.Credential.Expires, "your certificate ends then"
+	if l := s.want.Mode.Limits.Duration; l > 0 && !s.opened.IsZero() {
+		if limit := s.opened.Add(l); ends.IsZero() || limit.Before(ends) {
+			ends, why = limit, "that is the limit of "+Brief(l)
+		}
 	}
+	if s.warned || s.opened.IsZero() || ends.IsZero() || ends.Sub(now) > endWarning {
+		return
+	}
+	s.warned = true
+	s.say("this session ends in " + Brief(ends.Sub(now)) + ": " + why + ". What is not committed by then is rolled back.")
+}
+
+// announceWait says what the session waits for, and what to do about it. The
+// caller holds mu.
+func (s *Session) announceWait() {
+	g := s.facts().Gate()
+	if g.Open {
+		return
+	}
+	line := fmt.Sprintf("psql has not started: %s.", g.Why)
+	if s.want.Join != "" && len(g.Missing) > 0 {
+		line += " Send a colleague: " + s.want.Join + "."
+	}
+	left := s.want.Mode.Limits.Wait - time.Since(s.want.Started)
+	s.say(line + " Waiting " + Brief(left) + " more; Ctrl-C gives up.")
+}
+
+// count is a number of things, in words.
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // say queues a line for the engineer. It never waits: a terminal that takes

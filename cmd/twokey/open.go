@@ -82,7 +82,7 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	p.release = release
 	var pid atomic.Int64
 	p.gateway, err = db.Listen(pgwire.Options{
-		Dir: p.dir, Door: door, PeerPID: func() int { return int(pid.Load()) }, PeerUID: uid, Log: p.log,
+		Dir: p.dir, Door: door, For: want, PeerPID: func() int { return int(pid.Load()) }, PeerUID: uid, Log: p.log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -154,8 +154,13 @@ func (l *link) takeQuery(body []byte) error {
 		return violation("a Query within a batch that has not ended with Sync")
 	}
 	var m pgproto3.Query
+	mark := len(l.out)
 	if err := l.decode(&m, body); err != nil {
 		return err
+	}
+	if l.g.o.For.Approve() != session.ApproveNone {
+		l.out = l.out[:mark]
+		return l.judged(m.String)
 	}
 	n, err := l.statement(session.StatementInfo{Protocol: "simple", Text: m.String})
 	if err != nil {
@@ -213,15 +218,18 @@ func (l *link) takeBind(body []byte) error {
 	if ok, err := l.extended(&m, body); !ok {
 		return err
 	}
-	if err := l.g.door.Pass(l.ctx, nil); err != nil {
-		return err
-	}
 	means := l.talk.statement(m.PreparedStatement)
 	if !means.known {
 		means = meaning{known: true, text: fmt.Sprintf("-- twokey: prepared statement %q was made by SQL", m.PreparedStatement)}
 	}
 	means.statement = m.PreparedStatement
 	means.params = params(m.Parameters, m.ParameterFormatCodes)
+	if yes, err := l.approved(means, &mark); !yes {
+		return err
+	}
+	if err := l.g.door.Pass(l.ctx, nil); err != nil {
+		return err
+	}
 	return l.ask(&asked{kind: 'B', name: m.DestinationPortal, means: means}, mark)
 }
 
@@ -235,6 +243,11 @@ func (l *link) takeExecute(body []byte) error {
 	text := means.text
 	if !means.known {
 		text = fmt.Sprintf("-- twokey: portal %q was made by SQL", m.Portal)
+	}
+	if !means.known { // there was no Bind that would have been asked for
+		if yes, err := l.approved(meaning{text: text}, &mark); !yes {
+			return err
+		}
 	}
 	if means.doubtful {
 		text += "\n-- twokey: SQL since then may have given this name to something else"

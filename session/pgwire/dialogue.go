@@ -45,6 +45,21 @@ type asked struct {
 	tags   []string
 	copied bool // COPY data flowed
 	sum    hash.Hash
+
+	// quiet: the client does not see that it was answered, only rows and COPY
+	// data. Whoever asked hears what came of it through done, which takes one,
+	// when ReadyForQuery answers.
+	quiet bool
+	done  chan outcome
+	deny  []byte // what the client gets in place of the database's error
+}
+
+// outcome is what became of quiet messages, as of their ReadyForQuery.
+type outcome struct {
+	tx     byte
+	end    []byte // CommandComplete or EmptyQueryResponse, whole; nil when it failed
+	tag    string
+	failed *pgproto3.ErrorResponse
 }
 
 // meaning is what a name stands for.
@@ -77,6 +92,7 @@ type dialogue struct {
 	kept     int             // bytes in both
 	changed  chan struct{}   // one token: look again
 	finished []session.Event // results to note before anything more is shown
+	got      outcome         // of quiet messages, so far
 }
 
 func newDialogue(tx byte) *dialogue {
@@ -308,13 +324,74 @@ func (d *dialogue) synced() bool {
 	return last == 'Q' || last == 'S'
 }
 
-// reply takes one message of the database that is not data. It returns the
-// results that must be noted before this message is shown, and whether the
-// message is to be held back until the next one: the state of the transaction is
-// about to follow.
-func (d *dialogue) reply(kind byte, body []byte) (note []session.Event, hold bool, err error) {
+// replied is what is to be done about one message of the database.
+type replied struct {
+	note []session.Event // before it is shown
+	hold bool            // it is held back until the next one: the state of the transaction is about to follow
+	hide bool            // the client does not get it
+	show []byte          // but this
+	tell func()          // called when all that came before has been shown; may be nil
+}
+
+// reply takes one message of the database that is not data.
+func (d *dialogue) reply(kind byte, body []byte) (r replied, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	r.quiet(d, kind, body)
+	r.note, r.hold, err = d.answered(kind, body)
+	return r, err
+}
+
+// quiet keeps what the client does not get. The caller holds d.mu.
+func (r *replied) quiet(d *dialogue, kind byte, body []byte) {
+	if len(d.pending) == 0 {
+		return
+	}
+	a := d.pending[0]
+	if a.deny != nil && kind == 'E' {
+		r.hide, r.show = true, a.deny
+	}
+	if !a.quiet && a.done != nil && kind == 'Z' && len(body) == 1 {
+		o := outcome{tx: body[0], tag: strings.Join(a.tags, "; ")}
+		if a.result.SQLState != "" {
+			o.failed = &pgproto3.ErrorResponse{Code: a.result.SQLState}
+		}
+		r.tell = func() { a.done <- o }
+	}
+	if !a.quiet || strings.IndexByte("123nCIEZ", kind) < 0 {
+		return
+	}
+	r.hide = true
+	switch kind {
+	case 'E':
+		var m pgproto3.ErrorResponse
+		if m.Decode(body) != nil {
+			m = pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "08P01", Message: "an error that cannot be read"}
+		}
+		if d.got.failed == nil {
+			d.got.failed = &m
+		}
+	case 'C', 'I':
+		d.got.end = append([]byte{kind, 0, 0, 0, 0}, body...)
+		putLength(d.got.end[1:], len(body))
+		d.got.tag = readable(strings.TrimSuffix(string(body), "\x00"), 64)
+	case 'Z':
+		got := d.got
+		d.got = outcome{}
+		if len(body) == 1 {
+			got.tx = body[0]
+		}
+		if got.failed != nil {
+			got.end = nil
+		}
+		if a.done != nil {
+			r.tell = func() { a.done <- got }
+		}
+	}
+}
+
+// answered brings the dialogue up to date. The caller holds mu.
+func (d *dialogue) answered(kind byte, body []byte) (note []session.Event, hold bool, err error) {
 	var tx byte
 	if kind == 'Z' {
 		if len(body) != 1 || strings.IndexByte("ITE", body[0]) < 0 {
@@ -465,7 +542,9 @@ func (d *dialogue) ready(tx byte) error {
 	a := d.pending[0]
 	switch a.kind {
 	case 'Q':
-		d.finish(a, tx)
+		if a.n > 0 {
+			d.finish(a, tx)
+		}
 	case 'S':
 	default:
 		return nonsense('Z')
@@ -501,7 +580,7 @@ func (d *dialogue) lost(state, why string) []session.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, a := range d.pending {
-		if a.kind == 'Q' || a.kind == 'E' {
+		if a.n > 0 && (a.kind == 'Q' || a.kind == 'E') {
 			if a.result.SQLState == "" {
 				a.result.SQLState, a.result.Message = state, why
 			}

@@ -70,6 +70,9 @@ type door struct {
 	refuse  error // of every Pass: the tape is broken, or the session is over
 	blind   error // of every Note
 	passes  int
+	asked   []session.AskInfo
+	decide  func(session.AskInfo) session.Answer // nil: nobody ever does
+	rows    int                                  // that may still be shown; 0 is all
 }
 
 func newDoor() *door {
@@ -111,7 +114,36 @@ func (d *door) Note(e session.Event) error {
 	return nil
 }
 
-func (d *door) Request() session.Request {
+func (d *door) Ask(ctx context.Context, what session.AskInfo) (session.Answer, error) {
+	d.mu.Lock()
+	d.asked = append(d.asked, what)
+	decide := d.decide
+	d.mu.Unlock()
+	if decide != nil {
+		return decide(what), nil
+	}
+	<-ctx.Done()
+	return session.Answer{}, context.Cause(ctx)
+}
+
+func (d *door) Rows(ctx context.Context) (int, error) {
+	stop := context.AfterFunc(ctx, func() { d.mu.Lock(); defer d.mu.Unlock(); d.changed.Broadcast() })
+	defer stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.rows < 0 && ctx.Err() == nil {
+		d.changed.Wait()
+	}
+	if d.rows == 0 {
+		return 1 << 30, ctx.Err()
+	}
+	n := d.rows
+	d.rows = -1
+	return n, ctx.Err()
+}
+
+// request is what the session was opened for.
+func request() session.Request {
 	return session.Request{ID: "01JD00000000000000000000ZZ", Engineer: session.Identity{Issuer: "i", Subject: "s", Name: "alice"}}
 }
 
@@ -204,14 +236,21 @@ func (l *lockedBuffer) String() string {
 // open starts a gateway whose client is this process, until psql says otherwise.
 func open(t testing.TB, up pgwire.Upstream) *rig {
 	t.Helper()
+	return opened(t, up, request())
+}
+
+func opened(t testing.TB, up pgwire.Upstream, want session.Request) *rig {
+	t.Helper()
 	db, err := pgwire.NewDatabase(up)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return listen(t, db)
+	return listenFor(t, db, want)
 }
 
-func listen(t testing.TB, db *pgwire.Database) *rig {
+func listen(t testing.TB, db *pgwire.Database) *rig { return listenFor(t, db, request()) }
+
+func listenFor(t testing.TB, db *pgwire.Database, want session.Request) *rig {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gw")
 	if err != nil {
@@ -220,7 +259,7 @@ func listen(t testing.TB, db *pgwire.Database) *rig {
 	r := &rig{t: t, door: newDoor(), dir: filepath.Join(dir, "s"), log: &lockedBuffer{}}
 	r.pid.Store(int64(os.Getpid()))
 	r.Gateway, err = db.Listen(pgwire.Options{
-		Dir: r.dir, Door: r.door, PeerUID: os.Getuid(), Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Dir: r.dir, Door: r.door, For: want, PeerUID: os.Getuid(), Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		PeerPID: func() int { return int(r.pid.Load()) },
 	})
 	if err != nil {

@@ -41,8 +41,9 @@ type Options struct {
 	// Dir is the folder of the socket, for this session alone. It is made
 	// with mode 0700 if it is not there; the caller removes it.
 	Dir string
-	// Door is the session.
+	// Door is the session's, and For what it was opened for.
 	Door session.Door
+	For  session.Request
 	// PeerPID returns the process that may connect (SO_PEERCRED, unix(7)); 0
 	// means that it is not known yet, and the client waits.
 	PeerPID func() int
@@ -93,7 +94,7 @@ func (d *Database) Listen(o Options) (*Gateway, error) {
 	}
 	ctx, end := context.WithCancelCause(context.Background())
 	g := &Gateway{
-		db: d, door: o.Door, o: o, log: o.Log.With("session", o.Door.Request().ID), lis: lis,
+		db: d, door: o.Door, o: o, log: o.Log.With("session", o.For.ID), lis: lis,
 		ctx: ctx, end: end, slots: make(chan struct{}, maxClients), numbering: make(chan struct{}, 1),
 		links: map[*link]struct{}{}, backends: map[backend]struct{}{},
 	}

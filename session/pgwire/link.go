@@ -41,9 +41,11 @@ type link struct {
 
 	noted chan struct{} // closed when all results are on the tape
 
-	talk    *dialogue
-	out     []byte      // encoded, asked for, not sent yet
+	talk *dialogue
+	out  []byte // encoded, asked for, not sent yet
+	approval
 	batch   bool        // extended messages since the last Sync
+	rows    int         // that may be shown without asking; the database's half has it
 	reading atomic.Bool // the client's half is in a read, and will itself see the client go
 	writing sync.Mutex  // orders what is written to the client
 	partial bool        // the client has got a part of a message
@@ -63,7 +65,7 @@ func (l lost) Error() string { return l.text }
 // serve runs a link from the start-up to the grave.
 func (g *Gateway) serve(client net.Conn, in *reader, s start) {
 	ctx, end := context.WithCancelCause(g.ctx)
-	l := &link{g: g, client: client, in: in, ctx: ctx, end: end, noted: make(chan struct{})}
+	l := &link{g: g, client: client, in: in, ctx: ctx, end: end, noted: make(chan struct{}), approval: approval{cancels: make(chan context.CancelCauseFunc, 1)}}
 	defer end(nil)
 	err := g.offered(s)
 	if err == nil {
@@ -141,7 +143,7 @@ func (l *link) login(s start) (*pgconn.PgConn, *pgconn.HijackedConn, backend, er
 // that it has no say in.
 func (l *link) params(s start, version string) map[string]string {
 	params := maps.Clone(s.params)
-	params["application_name"] = applicationName(l.g.door.Request())
+	params["application_name"] = applicationName(l.g.o.For)
 	if major, _, _ := cutInt(version); major >= 14 {
 		params[checkInterval] = "1000"
 	}

@@ -119,6 +119,9 @@ func (l *link) data(f *flow, kind byte, size int) error {
 	if err := l.settle(f, kind); err != nil {
 		return err
 	}
+	if err := l.mayShow(f); err != nil {
+		return err
+	}
 	f.copied = kind == 'd'
 	if kind == 'D' {
 		if err := l.talk.row(size); err != nil {
@@ -130,36 +133,89 @@ func (l *link) data(f *flow, kind byte, size int) error {
 	return nil
 }
 
+// mayShow counts one row, waiting until somebody lets the engineer have more. What
+// came before is shown by then.
+func (l *link) mayShow(f *flow) (err error) {
+	if l.rows == 0 {
+		if err := l.forward(f, false); err != nil {
+			return err
+		}
+		if l.rows, err = l.g.door.Rows(l.ctx); err != nil {
+			return err
+		}
+	}
+	l.rows--
+	return nil
+}
+
 // settle notes a result that was waiting to be the last of its batch, and was not.
 func (l *link) settle(f *flow, kind byte) error {
 	if f.held < 0 {
 		return nil
 	}
 	f.held = -1
-	note, _, _ := l.talk.reply(kind, nil)
-	return l.note(note)
+	r, _ := l.talk.reply(kind, nil)
+	return l.note(r.note)
 }
 
 // look takes a message that matters, or may.
 func (l *link) look(f *flow, kind byte, body []byte) error {
-	note, hold, err := l.talk.reply(kind, body)
+	r, err := l.talk.reply(kind, body)
 	if err != nil {
 		if r := (refused{}); errors.As(err, &r) {
 			return err
 		}
 		return lost{err.Error()}
 	}
-	if err := l.note(note); err != nil {
+	if err := l.note(r.note); err != nil {
 		return err
 	}
+	if r.hide {
+		return l.hide(f, kind, len(body), r)
+	}
 	switch {
-	case hold:
+	case r.hold:
 		f.held = f.walked
-	case !hold && kind != 'N' && kind != 'S' && kind != 'A':
+	case kind != 'N' && kind != 'S' && kind != 'A':
 		f.held = -1
 	}
 	if kind == 'Z' {
 		f.ready++
+	}
+	if r.tell != nil {
+		r.tell()
+	}
+	return nil
+}
+
+// hide passes over a message that is not for the client, once all that came
+// before it has been shown.
+func (l *link) hide(f *flow, kind byte, size int, r replied) error {
+	if err := l.forward(f, true); err != nil {
+		return err
+	}
+	f.held, f.sent = -1, f.walked+5+size
+	if len(r.show) > 0 {
+		if err := l.tellClient(r.show); err != nil {
+			return err
+		}
+	}
+	if kind == 'Z' {
+		l.talk.passed(1)
+	}
+	if r.tell != nil {
+		r.tell()
+	}
+	return nil
+}
+
+// tellClient writes a message of the gateway's own making.
+func (l *link) tellClient(message []byte) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if _, err := l.client.Write(message); err != nil {
+		l.partial = true
+		return l.clientGone(err)
 	}
 	return nil
 }
@@ -179,7 +235,7 @@ func (l *link) forward(f *flow, all bool) error {
 	if f.held >= 0 && !all {
 		until = f.held
 	}
-	if until > f.sent {
+	if until > f.sent { // less, behind what was hidden
 		l.writing.Lock()
 		_, err := l.client.Write(f.buf[f.sent:until])
 		l.partial = err != nil || f.skip > 0

@@ -264,7 +264,7 @@ func (g *Gateway) cancel(c cancelRequest) {
 		g.log.Warn("forged cancel request ignored", "pid", c.pid)
 		return
 	}
-	if !l.talk.busy() {
+	if l.withdraw() || !l.talk.busy() {
 		return
 	}
 	ctx, done := context.WithTimeout(l.ctx, cancelTime)
