@@ -17,6 +17,9 @@ type chair interface {
 	Say(text string)
 	Kill(reason string) // waits for nothing
 	Resize(size session.Size)
+	Approve(n int, all bool)
+	Deny(n int, why string)
+	Present()
 }
 
 // desk hands over what waits for the tape, in order. A kill does not go this way.

@@ -68,9 +68,9 @@ func (v *View) Remembers() (lines, bytes int) { return len(v.pane.lines), v.pane
 // Seats without one.
 type Chair = chair
 
-func SitOn(ctx context.Context, c Chair, v *View, t SeatTerminal, want session.Request, gate func() session.Gate) error {
+func SitOn(ctx context.Context, c Chair, v *View, t SeatTerminal, want session.Request, awake time.Duration, gate func() session.Gate) error {
 	return sit(ctx, c, v, t, func() facts {
-		return facts{me: "bob", want: want, gate: gate()}
+		return facts{me: "bob", want: want, gate: gate(), awake: awake}
 	})
 }
 

@@ -20,10 +20,13 @@ const (
 	keyBack     key = 0x7f
 	keyEnter    key = '\r'
 	keyEsc      key = 0x1b
+	keyAll      key = 0x01 // Ctrl-A
 	keyKill     key = 0x0b // Ctrl-K
+	keyNo       key = 0x0e // Ctrl-N
 	keyHold     key = 0x0f // Ctrl-O
 	keySay      key = 0x14 // Ctrl-T
 	keyLeave    key = 0x18 // Ctrl-X
+	keyYes      key = 0x19 // Ctrl-Y
 	keyPageUp   key = -1
 	keyPageDown key = -2
 	keyAnswer   key = -3 // the terminal's answer to askTerminal

@@ -43,6 +43,9 @@ func (v *View) read() *lineReader {
 			r.print(text)
 		}
 	}
+	for _, q := range v.questions {
+		r.add("? " + q.spoken())
+	}
 	v.readers = append(v.readers, r)
 	v.screen.ended = v.spread
 	return r

@@ -81,6 +81,7 @@ func rowEnd(text string, cols int) int {
 const help = "Ctrl-K  kill: the gate shuts at once; say why, Enter ends it, Esc leaves it held\n" +
 	"Ctrl-O  hold, and again to release: nothing new starts while you hold;\n" +
 	"        what runs already runs on, and Ctrl-K ends it\n" +
+	"Ctrl-Y  yes, Ctrl-N  no, Ctrl-A  yes to all in this transaction: to what asks, once it was shown to its end\n" +
 	"Ctrl-T  say a line to the engineer  Ctrl-X  leave: without you the gate may shut\n" +
 	"f  the whole text of the last statement shown; PgUp PgDn Home End turn its pages\n" +
 	"PgUp PgDn and arrows  earlier and later statements    Esc  back    ?  this help"

@@ -69,7 +69,12 @@ type seatUI struct {
 	typed   []rune   // at a prompt
 	upto    int      // the line before which the pane ends, when it is scrolled back
 	over    *reading // over the pane, or nil
+	asking  *asking  // what is shown and waits for an answer, or nil
+	hint    string   // why the last key did not answer it
+	denied  int      // the question that no is said to, while the reason is typed
 	holding bool
+	rows    bool // the gate is shut because the engineer has had the rows that were released
+	pressed time.Time
 	left    bool
 	touched chan struct{} // holds a token when the frame must be drawn anew
 }
@@ -80,6 +85,8 @@ type facts struct {
 	want session.Request
 	gate session.Gate
 	tape session.Health
+	// awake is how long the seat counts without a key; 0 when none is asked for.
+	awake time.Duration
 }
 
 type prompt int
@@ -88,6 +95,7 @@ const (
 	watching prompt = iota
 	killing         // the reason is being typed; the gate is held
 	saying
+	denying // the reason of a no is being typed
 	leaving // asked to confirm
 )
 
@@ -100,7 +108,7 @@ func Sit(ctx context.Context, seat *session.Seat, v *View, t SeatTerminal) error
 	known := facts{me: Clean(seat.Who().Name), want: s.Request()}
 	return sit(ctx, seat, v, t, func() facts {
 		now := known
-		now.gate, now.tape = s.Gate(), s.Health()
+		now.gate, now.tape, now.awake = s.Gate(), s.Health(), seat.Awake()
 		return now
 	})
 }
@@ -178,6 +186,9 @@ func (u *seatUI) resize(size session.Size) {
 	if u.over != nil {
 		u.over = u.over.resized(size.Cols, paneRows(size))
 	}
+	if u.asking != nil {
+		u.asking.page = u.asking.page.resized(size.Cols, paneRows(size))
+	}
 	u.soon(func() { u.chair.Resize(size) })
 	u.touch()
 }
@@ -204,6 +215,10 @@ func (u *seatUI) press(p []byte) {
 
 // key does what a key means where we are. The caller holds mu.
 func (u *seatUI) key(k key) {
+	if k != keyNone && k != keyAnswer { // a person has pressed it
+		u.hint = ""
+		u.present()
+	}
 	switch {
 	case k == keyNone:
 	case k == keyAnswer:
@@ -229,6 +244,14 @@ func (u *seatUI) key(k key) {
 	}
 }
 
+// present tells that somebody sits here, at most once a second.
+func (u *seatUI) present() {
+	if time.Since(u.pressed) >= time.Second {
+		u.pressed = time.Now()
+		u.soon(u.chair.Present)
+	}
+}
+
 func (u *seatUI) hold(yes bool) {
 	u.holding = yes
 	if yes {
@@ -241,7 +264,9 @@ func (u *seatUI) hold(yes bool) {
 func (u *seatUI) command(k key) {
 	switch k {
 	case keyHold:
-		u.hold(!u.holding)
+		u.hold(!u.holding && !u.rows)
+	case keyYes, keyAll, keyNo:
+		u.decide(k)
 	case keySay:
 		u.prompt, u.typed = saying, nil
 	case keyLeave:
@@ -256,6 +281,25 @@ func (u *seatUI) command(k key) {
 	default:
 		u.scroll(k)
 	}
+}
+
+// decide answers the question that is shown, or says why not yet.
+func (u *seatUI) decide(k key) {
+	a := u.asking
+	if a == nil || k == keyAll && !a.all {
+		return
+	}
+	if u.over != nil {
+		return // the last line says that Esc shows it
+	}
+	if u.hint = a.answerable(time.Now()); u.hint != "" {
+		return
+	}
+	if k == keyNo {
+		u.prompt, u.typed, u.denied = denying, nil, a.n
+		return
+	}
+	u.soon(func() { u.chair.Approve(a.n, k == keyAll) })
 }
 
 // open shows the help or the last statement over the pane, and closes it again.
@@ -281,6 +325,8 @@ func (u *seatUI) scroll(k key) {
 	case !known:
 	case u.over != nil:
 		u.over.turn(k)
+	case u.asking != nil:
+		u.asking.page.turn(k)
 	default:
 		u.upto = u.view.scrolled(u.upto, by)
 	}
@@ -298,6 +344,12 @@ func (u *seatUI) enter() {
 		if text != "" {
 			u.soon(func() { u.chair.Say(text) })
 		}
+	case denying:
+		if text == "" {
+			text = "no reason given"
+		}
+		n := u.denied
+		u.soon(func() { u.chair.Deny(n, text) })
 	}
 	u.prompt, u.typed = watching, nil
 }
@@ -377,8 +429,14 @@ func (u *seatUI) farewell(shown frame) error {
 
 // status puts the facts into words, for a window of a size.
 func (u *seatUI) status(known facts) (session.Size, status) {
+	q, waits := u.view.question()
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.asking == nil || u.asking.n != q.n {
+		u.hint = ""
+	}
+	u.asking = u.asking.show(q, waits, u.size, time.Now())
+	u.rows = known.gate.Because == session.Rows
 	want := known.want
 	who := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name, clock(time.Since(want.Started))}
 	if want.Reason != "" {
@@ -388,36 +446,60 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 		me: known.me, open: known.gate.Open, upto: u.upto,
 		who:    " " + Clean(strings.Join(who, " · ")),
 		gate:   Clean(" gate " + known.gate.String() + " · " + Stored(known.tape)),
-		bottom: u.bottom(),
+		bottom: u.bottom(known),
 	}
-	if u.over != nil {
+	switch {
+	case u.over != nil:
 		st.over = u.over.draw()
+	case u.asking != nil:
+		st.over = u.asking.page.draw()
 	}
 	return u.size, st
 }
 
 // bottom is the last line. The caller holds mu.
-func (u *seatUI) bottom() string {
+func (u *seatUI) bottom(known facts) string {
+	if sleepy := u.sleepy(known); sleepy != "" {
+		return sleepy
+	}
 	switch u.prompt {
 	case killing:
 		return u.asked(" KILL (gate shut; Enter kills, Esc holds). Why? ")
 	case saying:
 		return u.asked(" Say: ")
+	case denying:
+		return u.asked(fmt.Sprintf(" NO to #%d (Enter says so, Esc goes back). Why? ", u.denied))
 	case leaving:
 		return " Leave? Without enough watchers the gate shuts. y leaves, any other key stays"
 	}
 	hold := "^O hold"
-	if u.holding {
+	if u.holding || u.rows {
 		hold = "^O RELEASE"
 	}
 	keys := " ^K kill  " + hold + "  ^T say  ^X leave  "
 	switch {
+	case u.asking != nil && u.over == nil:
+		return u.asking.line(Clean(known.want.Engineer.Name), u.hint)
+	case u.asking != nil:
+		return " " + strings.ToUpper(u.asking.wants()) + ": Esc shows it  ^K kill"
 	case u.over != nil:
 		return fmt.Sprintf(" ^K kill  %sEsc back  page %d of %d: PgUp PgDn Home End", u.news(), u.over.page+1, len(u.over.pages))
 	case u.upto != 0:
 		return " scrolled back (Esc) " + keys + "f full  ? help"
 	}
 	return keys + "f full text  ? help"
+}
+
+// sleepy asks for a key when the seat is about to count no more for the lack of one.
+func (u *seatUI) sleepy(known facts) string {
+	left, presence := known.awake, known.want.Mode.Limits.Presence
+	switch {
+	case left == 0 || left > min(presence/3, time.Minute):
+		return ""
+	case left <= time.Nanosecond:
+		return " ARE YOU THERE? You do not count as watching. Press any key"
+	}
+	return fmt.Sprintf(" ARE YOU THERE? Press any key: without one you count for %d s more", int(left.Seconds())+1)
 }
 
 // news is what the text over the pane hides.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,18 @@ func (c *chair) Release()            { c.note("release") }
 func (c *chair) Say(text string)     { c.note("say " + text) }
 func (c *chair) Kill(reason string)  { c.note("kill " + reason) }
 func (c *chair) Resize(session.Size) {}
+func (c *chair) Present()            {}
+func (c *chair) Approve(n int, all bool) {
+	c.note(fmt.Sprintf("approve %d %v", n, all))
+}
+func (c *chair) Deny(n int, why string) { c.note(fmt.Sprintf("deny %d %s", n, why)) }
+
+// did waits until something was done with a seat's keys.
+func (c *chair) did() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.done)
+}
 
 // bob is a seated shadow. What he sees is his terminal's screen, not the bytes.
 type bob struct {
@@ -40,6 +53,7 @@ type bob struct {
 	keys *io.PipeWriter
 	size chan session.Size
 	ends chan error
+	seat *chair
 
 	mu     sync.Mutex
 	screen *shadow.Model
@@ -54,12 +68,24 @@ func (b *bob) Write(p []byte) (int, error) {
 
 func sitDown(t *testing.T, v *shadow.View, size session.Size) *bob {
 	t.Helper()
+	return sit(t, v, size, 0)
+}
+
+// sitDownAwake is a seat in a mode that asks for a key every minute, with so
+// much of it left.
+func sitDownAwake(t *testing.T, v *shadow.View, left time.Duration) *bob {
+	t.Helper()
+	return sit(t, v, session.Size{Cols: 80, Rows: 24}, left)
+}
+
+func sit(t *testing.T, v *shadow.View, size session.Size, awake time.Duration) *bob {
+	t.Helper()
 	in, keys := io.Pipe()
-	b := &bob{t: t, keys: keys, size: make(chan session.Size), ends: make(chan error, 1), screen: shadow.NewModel(size.Cols, size.Rows)}
+	b := &bob{t: t, keys: keys, size: make(chan session.Size), ends: make(chan error, 1), seat: &chair{}, screen: shadow.NewModel(size.Cols, size.Rows)}
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
-		b.ends <- shadow.SitOn(ctx, &chair{}, v, shadow.SeatTerminal{In: in, Out: b, Size: size, Resize: b.size},
-			session.Request{}, func() session.Gate { return session.Gate{Open: true} })
+		b.ends <- shadow.SitOn(ctx, b.seat, v, shadow.SeatTerminal{In: in, Out: b, Size: size, Resize: b.size},
+			session.Request{Mode: session.Mode{Limits: session.Limits{Presence: time.Minute}}}, awake, func() session.Gate { return session.Gate{Open: true} })
 	}()
 	t.Cleanup(func() {
 		keys.Close()
@@ -291,7 +317,7 @@ func TestInputThatBreaksIsTheEnd(t *testing.T) {
 	ends := map[string]func(in io.Reader) error{
 		"at a terminal": func(in io.Reader) error {
 			return shadow.SitOn(context.Background(), &chair{}, v, shadow.SeatTerminal{In: in, Out: io.Discard, Size: size},
-				session.Request{}, func() session.Gate { return session.Gate{} })
+				session.Request{}, 0, func() session.Gate { return session.Gate{} })
 		},
 		"with a stream": func(in io.Reader) error {
 			return shadow.StreamOn(context.Background(), &chair{}, v, in, io.Discard)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/twokey/twokey/session"
@@ -118,12 +119,13 @@ func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) (err err
 	}
 }
 
-const streamHelp = "commands: hold, release, kill REASON, say TEXT, leave, help"
+const streamHelp = "commands: hold, release, kill REASON, say TEXT, approve N, approve-all N, deny N REASON, leave, help"
 
 // obey does what a line says.
 func (u *streamUI) obey(command string) (answer string, left bool) {
 	word, rest, _ := strings.Cut(strings.TrimSpace(command), " ")
 	rest = strings.TrimSpace(Clean(rest))
+	u.soon(u.chair.Present)
 	switch strings.ToLower(word) {
 	case "hold":
 		u.soon(u.chair.Hold)
@@ -143,10 +145,30 @@ func (u *streamUI) obey(command string) (answer string, left bool) {
 		}
 		u.soon(func() { u.chair.Say(rest) })
 		return "said", false
+	case "approve", "approve-all", "deny":
+		return u.decide(strings.ToLower(word), rest), false
 	case "leave":
 		return "", true
 	case "", "help":
 		return streamHelp, false
 	}
 	return fmt.Sprintf("unknown command %q; %s", Clean(word), streamHelp), false
+}
+
+// decide answers a question by its number.
+func (u *streamUI) decide(word, rest string) string {
+	number, why, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(strings.TrimPrefix(number, "#"))
+	if err != nil || !u.view.waits(n) {
+		return fmt.Sprintf("nothing waits for an answer under the number %q", number)
+	}
+	if word == "deny" {
+		if why = strings.TrimSpace(why); why == "" {
+			why = "no reason given"
+		}
+		u.soon(func() { u.chair.Deny(n, why) })
+		return "no is sent"
+	}
+	u.soon(func() { u.chair.Approve(n, word == "approve-all") })
+	return "yes is sent"
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -29,16 +30,17 @@ type View struct {
 	stop context.CancelFunc
 	over chan struct{} // closed when nothing follows any more
 
-	mu      sync.Mutex
-	screen  *screen
-	filter  *Filter
-	pane    pane
-	here    []string // names of the seated, as often as they sit
-	lost    []string // of those, who does not answer
-	readers []*lineReader
-	cause   *session.Cause
-	err     error
-	changed chan struct{} // closed and replaced when something changed
+	mu        sync.Mutex
+	screen    *screen
+	filter    *Filter
+	pane      pane
+	here      []string // names of the seated, as often as they sit
+	lost      []string // of those, who does not answer
+	readers   []*lineReader
+	questions []question // that wait for an answer
+	cause     *session.Cause
+	err       error
+	changed   chan struct{} // closed and replaced when something changed
 }
 
 // Watch follows a session that has not begun. The view ends with the session;
@@ -164,9 +166,18 @@ func (v *View) happened(e session.Event) {
 		v.lost = append(v.lost, Clean(e.Who))
 	case session.Back:
 		v.lost = without(v.lost, e.Who)
+	case session.Asked:
+		v.ask(e.Ask)
+	case session.Approved, session.Denied, session.Withdrawn:
+		v.answered(e.Ask.N)
 	case session.End:
-		v.cause = e.Cause
+		v.cause, v.questions = e.Cause, nil
 		v.screen.finish()
+	}
+	if e.Type == session.Asked {
+		for _, r := range v.readers {
+			r.add(clock(e.At) + " ? " + v.questions[len(v.questions)-1].spoken())
+		}
 	}
 	if text := remark(e); text != "" {
 		v.tell(*v.pane.add(line{at: e.At, remark: true, text: Clean(text)}))
@@ -216,7 +227,19 @@ func remark(e session.Event) string {
 	case session.Hold:
 		return e.Who + " holds"
 	case session.Release:
-		return e.Who + " released"
+		return strings.TrimSpace(e.Who + " released " + e.Text)
+	case session.Approved:
+		if e.Ask.All {
+			return fmt.Sprintf("%s says yes to #%d and all in that transaction", e.Who, e.Ask.N)
+		}
+		return fmt.Sprintf("%s says yes to #%d", e.Who, e.Ask.N)
+	case session.Denied:
+		if e.Who == "" {
+			return fmt.Sprintf("#%d: %s", e.Ask.N, e.Text)
+		}
+		return fmt.Sprintf("%s says no to #%d: %s", e.Who, e.Ask.N, e.Text)
+	case session.Withdrawn:
+		return fmt.Sprintf("#%d was taken back", e.Ask.N)
 	case session.Say:
 		return e.Who + " says: " + e.Text
 	case session.Kill:
