@@ -157,6 +157,11 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
 		}
 		now := time.Now()
+		if why := c.server.Revocations.Why(who, now); why != "" {
+			c.server.Log.Warn("login of a revoked person", "from", c.from, "person", who.Name)
+			err := errors.New(why)
+			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(why, 300) + "\r\n"}
+		}
 		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: now.Add(c.server.LoginLasts)}
 		return visitor{who: who, key: key, signedIn: now}.permit(), nil
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gliderlabs "github.com/gliderlabs/ssh"
@@ -33,6 +34,9 @@ type connection struct {
 	ctx      context.Context // ends with the connection
 	end      context.CancelFunc
 	stranger bool // guarded by server.roll.mu
+
+	who  atomic.Pointer[session.Identity] // of the first channel on
+	runs atomic.Bool                      // a session of theirs, which ends in its own time
 
 	mu         sync.Mutex
 	rejects    int
@@ -137,7 +141,7 @@ func (c *connection) refuse(n ssh.NewChannel) {
 // session handles a session channel: who is it, what do they ask for. There is
 // one at a time on a connection.
 func (c *connection) session(sc *ssh.ServerConn, n ssh.NewChannel) {
-	who, err := visitorOf(sc)
+	who, err := c.visitor(sc)
 	if err != nil {
 		c.reject(n, ssh.Prohibited, err.Error())
 		return
@@ -198,6 +202,20 @@ type visitorKey struct{}
 // only way an identity gets from the handshake to the rest.
 func (v visitor) permit() *ssh.Permissions {
 	return &ssh.Permissions{ExtraData: map[any]any{visitorKey{}: v}}
+}
+
+// visitor is who came in, unless they have been revoked since. They are known to
+// be here before the list is asked, so that whoever is put on it later is found.
+func (c *connection) visitor(sc *ssh.ServerConn) (visitor, error) {
+	v, err := visitorOf(sc)
+	if err != nil {
+		return visitor{}, err
+	}
+	c.who.Store(&v.who)
+	if why := c.server.Revocations.Why(v.who, c.began); why != "" {
+		return visitor{}, errors.New(why)
+	}
+	return v, nil
 }
 
 // visitorOf reads who came in from the finished connection. It refuses when

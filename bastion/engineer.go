@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twokey/twokey/session"
@@ -44,6 +45,7 @@ func (v *visit) open(want wish) (status int, err error) {
 		request.Size = v.sizes.size()
 	}
 	request.ID, request.Code = v.server.NewID()
+	request.Join = v.server.seatCommand(request.Code)
 	s, err := v.server.Open(v.ctx, request)
 	if err != nil {
 		return 0, err
@@ -114,6 +116,8 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	v.log.Info("session asked for", "session", s.Request().ID, "target", s.Request().Target.Name,
 		"mode", s.Request().Mode.Name, "reason", s.Request().Reason)
 	v.greet(s.Request())
+	v.conn.runs.Store(true)
+	defer v.conn.runs.Store(false)
 	status, _ = s.Run(v.ctx, v.terminal(in))
 	return status
 }
@@ -141,11 +145,10 @@ func (v *visit) terminal(in io.Reader) session.Terminal {
 
 // greet tells an engineer what they asked for and what comes now.
 func (v *visit) greet(r session.Request) {
-	join := v.server.seatCommand(r.Code)
 	if !v.pty {
 		if len(r.Mode.Shadows) > 0 {
 			fmt.Fprintf(v.errors(), "twokey: %s, mode %s, recorded as %s; it takes %s to watch: %s\n",
-				r.Target.Name, r.Mode.Name, r.ID, r.Mode.Shadows, join)
+				r.Target.Name, r.Mode.Name, r.ID, r.Mode.Shadows, r.Join)
 		}
 		return
 	}
@@ -159,5 +162,19 @@ func (v *visit) greet(r session.Request) {
 		fmt.Fprintf(w, "Nobody has to watch.\n")
 		return
 	}
-	fmt.Fprintf(w, "It takes %s to watch. Ask for it with:\n\n  %s\n\n", r.Mode.Shadows, join)
+	fmt.Fprintf(w, "It takes %s to watch. Ask for it with:\n\n  %s\n\n", r.Mode.Shadows, r.Join)
+	if here := v.server.couldCome(r); len(here) > 0 {
+		fmt.Fprintf(w, "Connected now, and may: %s.\n", strings.Join(here, ", "))
+	}
+}
+
+// couldCome is who is connected and may sit down.
+func (s *Server) couldCome(r session.Request) (names []string) {
+	for _, c := range s.roll.of(func(who session.Identity) bool { return r.Mode.Shadows.Eligible(r.Engineer, who) == nil }) {
+		if name := c.who.Load().Name; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file counts who is in the house: so that no one source fills it, and so
@@ -160,6 +162,18 @@ func (r *roll) hangUp() {
 	for c := range r.conns {
 		c.hangUp()
 	}
+}
+
+// of returns the connections of some people.
+func (r *roll) of(is func(session.Identity) bool) (list []*connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		if who := c.who.Load(); who != nil && is(*who) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 func (r *roll) waitHandlers(patience time.Duration) bool {

@@ -7,7 +7,8 @@
 // is written down in judge.go, and whatever is not exactly as we would
 // have issued it is refused.
 //
-// It knows nothing of connections or browsers, and reads no files.
+// It knows nothing of connections or browsers. The only file it reads is the
+// list of revoked people.
 package certs
 
 import (
@@ -58,9 +59,8 @@ type Options struct {
 	// SourceAddress binds an issued certificate to the address it was asked
 	// for from, and refuses one that is not bound.
 	SourceAddress bool
-	// Revoked says why a certificate is no longer good, or "". It is asked
-	// about certificates that pass every other check. It may be nil.
-	Revoked func(cert *ssh.Certificate, who session.Identity) string
+	// Revoked may be nil.
+	Revoked *Revocations
 }
 
 // Authority issues certificates and judges them. It is safe for concurrent use.

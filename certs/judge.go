@@ -171,8 +171,8 @@ func (a *Authority) revoked(cert *ssh.Certificate, who session.Identity) error {
 	if a.o.Revoked == nil {
 		return nil
 	}
-	if why := a.o.Revoked(cert, who); why != "" {
-		return reject("it was revoked: %s", why)
+	if why := a.o.Revoked.Why(who, time.Unix(int64(cert.ValidAfter), 0).Add(clockSkew+time.Second)); why != "" {
+		return Rejection{Reason: why}
 	}
 	return nil
 }

@@ -115,10 +115,13 @@ func matrix(t *testing.T) []judged {
 		{name: "an identity that claims a connection", spoil: carry(alice), want: "names nobody"},
 
 		{name: "revoked", options: func(o *certs.Options) {
-			o.Revoked = func(_ *ssh.Certificate, who session.Identity) string { return who.Subject + " left the company" }
-		}, want: "revoked: u-alice left the company"},
-		{name: "not revoked", options: func(o *certs.Options) {
-			o.Revoked = func(*ssh.Certificate, session.Identity) string { return "" }
+			o.Revoked = revoked(certs.Revocation{Person: alice.Name, By: "sam", Why: "left the company"})
+		}, want: "sam revoked you on"},
+		{name: "revoked under another name", options: func(o *certs.Options) {
+			o.Revoked = revoked(certs.Revocation{Person: "al", Issuer: alice.Issuer, Subject: alice.Subject, By: "sam"})
+		}, want: "sam revoked you on"},
+		{name: "somebody else revoked", options: func(o *certs.Options) {
+			o.Revoked = revoked(certs.Revocation{Person: "al", Issuer: "https://other.example", Subject: alice.Subject, By: "sam"})
 		}},
 	}
 }

@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"recorder":                 {"session", "recorder/store"},
 	"recorder/store":           nil,
 	"recorder/store/storetest": {"recorder/store"},
-	"bastion":                  {"session", "shadow"},
+	"bastion":                  {"session", "shadow", "certs"},
 	"cmd/twokey": {
 		"session", "session/psql", "session/pgwire", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
 	},
@@ -46,7 +46,6 @@ var testArrows = map[string][]string{
 	"session/pgwire": {"session/pgwire/pgtest"},
 	"recorder":       {"recorder/store/storetest"},
 	"recorder/store": {"recorder/store/storetest"},
-	"bastion":        {"certs"},
 	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest"},
 }
 

@@ -329,14 +329,17 @@ var mistakes = []struct {
 	{"cage without a value", "admins: ", "cage:\nadmins: ", []string{
 		"twokey.yaml:18:1: cage: has no value; expected off or {psql: PATH}",
 	}},
-	{"not built: approve", "approve: none", "approve: commit", []string{
-		"twokey.yaml:31:18: approve: not built yet: a shadow's yes to statements (commit); allowed: none",
+	{"approve where nobody watches", "shadows: none", "shadows: none\n        approve: each", []string{
+		"twokey.yaml:27:18: approve: each waits for a shadow's yes, and this mode asks for no shadow",
 	}},
 	{"approve: another word", "approve: none", "approve: all", []string{
-		`twokey.yaml:31:18: approve: "all" is not known; allowed: none`,
+		`twokey.yaml:31:18: approve: "all" is not known; allowed: none, each, writes, commit`,
 	}},
-	{"not built: rows", "idle: 15m,", "idle: 15m, rows: 100000,", []string{
-		"twokey.yaml:33:54: rows: not built yet: a limit of rows; leave it out",
+	{"presence where nobody watches", "shadows: none", "shadows: none\n        limits: {presence: 2m}", []string{
+		"twokey.yaml:27:28: presence: asks a shadow to press a key, and this mode asks for no shadow",
+	}},
+	{"rows: none", "idle: 15m,", "idle: 15m, rows: 0,", []string{
+		"twokey.yaml:33:54: rows: 0 is not within 1..1000000000000",
 	}},
 	{"not built: break_glass", "reason: required", "break_glass: {groups: [oncall], review: 24h}", []string{
 		"twokey.yaml:32:9: break_glass: not built yet: opening alone in an emergency; leave it out",

@@ -403,30 +403,43 @@ func (c *Config) readModes(v entry) (modes []ModeConfig) {
 }
 
 func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
-	m := ModeConfig{Mode: session.Mode{Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second}}}
+	m := ModeConfig{Mode: session.Mode{Limits: session.Limits{
+		Wait: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute,
+	}}}
 	reason := "optional"
 	v.fields(
 		field{"name", required, func(v entry) { v.nameInto(&m.Name, names) }},
 		field{"login", required, m.readLogin},
 		field{"engineers", required, func(v entry) { m.Engineers = v.people() }},
 		field{"shadows", optional, func(entry) {}}, // read below: it falls back on the engineers
-		field{"approve", optional, readApprove},
+		field{"approve", optional, func(entry) {}}, // read below: it takes a shadow
 		field{"reason", optional, func(v entry) { v.wordInto(&reason, "required", "optional") }},
 		field{"limits", optional, func(v entry) { readLimits(v, &m.Limits) }},
 		field{"break_glass", optional, notBuilt("opening alone in an emergency", "leave it out")},
 	)
 	m.Reason = reason == "required"
 	m.Shadows = c.readShadows(v.get("shadows"), m.Engineers)
+	if approve := v.get("approve"); approve.node != nil {
+		readApprove(approve, &m.Mode)
+	}
+	if presence := v.get("limits").get("presence"); m.Limits.Presence > 0 && len(m.Shadows) == 0 {
+		presence.wrong("asks a shadow to press a key, and this mode asks for no shadow")
+	}
 	return m
 }
 
-func readApprove(v entry) {
-	switch word, _ := v.scalar(); word {
-	case "each", "writes", "commit":
-		v.wrong("not built yet: a shadow's yes to statements (%s); allowed: none", word)
-	default:
-		v.wordInto(&word, "none")
+// readApprove reads what waits for a shadow's yes. There must be a shadow to
+// say it.
+func readApprove(v entry, m *session.Mode) {
+	word := "none"
+	v.wordInto(&word, "none", string(session.ApproveEach), string(session.ApproveWrites), string(session.ApproveCommit))
+	if word == "none" {
+		return
 	}
+	if len(m.Shadows) == 0 {
+		v.wrong("%s waits for a shadow's yes, and this mode asks for no shadow", word)
+	}
+	m.Approve = session.Approve(word)
 }
 
 func (m *ModeConfig) readLogin(v entry) {
@@ -457,7 +470,9 @@ func readLimits(v entry, l *session.Limits) {
 		field{"duration", optional, func(v entry) { v.limitInto(&l.Duration) }},
 		field{"idle", optional, func(v entry) { v.limitInto(&l.Idle) }},
 		field{"grace", optional, func(v entry) { v.durationInto(&l.Grace, time.Second, time.Hour) }},
-		field{"rows", optional, notBuilt("a limit of rows", "leave it out")},
+		field{"presence", optional, func(v entry) { v.durationInto(&l.Presence, time.Second, 24*time.Hour) }},
+		field{"approval", optional, func(v entry) { v.durationInto(&l.Approval, time.Second, time.Hour) }},
+		field{"rows", optional, func(v entry) { rows := 0; v.numberInto(&rows, 1, 1e12); l.Rows = int64(rows) }},
 	)
 }
 

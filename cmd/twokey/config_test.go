@@ -72,10 +72,10 @@ func edited(t *testing.T, old, new string) string {
 func TestWhole(t *testing.T) {
 	c := parse(t, whole)
 	want := []session.Target{{Name: "orders", Modes: []session.Mode{
-		{Name: "read", Engineers: []string{"engineering"}, Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second}},
+		{Name: "read", Engineers: []string{"engineering"}, Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute}},
 		{Name: "write", Engineers: []string{"engineering"}, Reason: true,
 			Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering", "dba"}, Other: "team"}},
-			Limits:  session.Limits{Wait: 15 * time.Minute, Duration: time.Hour, Idle: 15 * time.Minute, Grace: 30 * time.Second}},
+			Limits:  session.Limits{Wait: 15 * time.Minute, Duration: time.Hour, Idle: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute}},
 	}}}
 	if got := c.targets(); !reflect.DeepEqual(got, want) {
 		t.Errorf("targets\n got %+v\nwant %+v", got, want)

@@ -214,6 +214,10 @@ targets:
         reason: required
         limits: {wait: 30s, grace: 5s}
       - {name: pair, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, limits: {wait: 10s, grace: 2s}}
+      - {name: each, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: each, limits: {wait: 20s, approval: 3s}}
+      - {name: ask, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: writes, limits: {wait: 20s}}
+      - {name: commit, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: commit, limits: {wait: 20s}}
+      - {name: awake, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, limits: {wait: 20s, presence: 3s, rows: 150}}
 `
 
 func (d *drama) configure() error {
@@ -402,6 +406,7 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice runs [<FILE] WORDS...    ssh without one; stdout and stderr are kept for the script
 //	alice types KEYS
 //	alice sees PATTERN             waits for it
+//	alice says-yes [all], says-no WHY   to the question on her screen, once it has been there for a moment
 //	alice ends [STATUS]            waits until ssh has ended
 //	alice hangs-up | freezes | thaws
 func acts(name string) func(*testscript.TestScript, bool, []string) {
@@ -433,6 +438,15 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.types(rest[0]))
 		case "sees":
 			ts.Check(a.sees(rest[0]))
+		case "says-yes", "says-no":
+			time.Sleep(700 * time.Millisecond) // a key at once was meant for something else
+			key := "^Y"
+			if verb == "says-no" {
+				key = "^N" + rest[0] + `\r`
+			} else if len(rest) > 0 {
+				key = "^A"
+			}
+			ts.Check(a.types(key))
 		case "ends":
 			status, err := a.ends()
 			ts.Check(err)

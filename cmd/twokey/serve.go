@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -87,7 +88,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	authority, hostKeys, err := openCertificates(c)
+	revoked, err := certs.OpenRevocations(filepath.Join(c.State, "revoked.jsonl"))
+	if err != nil {
+		return err
+	}
+	authority, hostKeys, err := openCertificates(c, revoked)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Open: d.openSession,
+		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Open: d.openSession,
 		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
@@ -156,7 +161,7 @@ func (d *daemon) openRecordings(ctx context.Context) (bastion.Archive, error) {
 }
 
 // openCertificates loads the authorities and certifies the host's key.
-func openCertificates(c *Config) (*certs.Authority, []ssh.Signer, error) {
+func openCertificates(c *Config, revoked *certs.Revocations) (*certs.Authority, []ssh.Signer, error) {
 	userCA, err1 := c.Certificates.UserCA.signer("certificates.user_ca")
 	hostCA, err2 := c.Certificates.HostCA.signer("certificates.host_ca")
 	host, err3 := c.SSH.HostKey.signer("ssh.host_key")
@@ -164,7 +169,7 @@ func openCertificates(c *Config) (*certs.Authority, []ssh.Signer, error) {
 		return nil, nil, err
 	}
 	authority, err := certs.NewAuthority(certs.Options{
-		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress,
+		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress, Revoked: revoked,
 	})
 	if err != nil {
 		return nil, nil, err

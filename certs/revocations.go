@@ -1,0 +1,125 @@
+package certs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file keeps the list of people who are not let in any more, whatever
+// certificate they have. It is the only file that this package keeps: a line of
+// JSON for each decision, never changed, only added to.
+
+// Revocation is one decision of an admin's about a person.
+type Revocation struct {
+	Person   string    `json:"person"`             // the name they go by
+	Issuer   string    `json:"issuer,omitempty"`   // with Subject: who that is, where it was known
+	Subject  string    `json:"subject,omitempty"`  //
+	By       string    `json:"by"`                 // the admin
+	Why      string    `json:"why,omitempty"`      // in words
+	Time     time.Time `json:"time"`               // of the decision
+	Restored bool      `json:"restored,omitempty"` // they may come in again, with a new login
+}
+
+// about reports whether the decision is about this person. The name counts in
+// any case, as refusing one person too many is the lesser evil.
+func (r Revocation) about(who session.Identity) bool {
+	return strings.EqualFold(r.Person, who.Name) || r.Subject != "" && r.Issuer == who.Issuer && r.Subject == who.Subject
+}
+
+// Revocations is the list. It is safe for concurrent use.
+type Revocations struct {
+	path string
+	mu   sync.Mutex
+	list []Revocation
+}
+
+// OpenRevocations reads the list, which begins empty. A line that cannot be
+// read, such as one that a crash cut off, is an error: whoever it is about
+// would be let in.
+func OpenRevocations(path string) (*Revocations, error) {
+	l := &Revocations{path: path}
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the list of revoked people: %w", err)
+	}
+	for n, line := range bytes.Split(data, []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		var r Revocation
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, fmt.Errorf("the list of revoked people, %s:%d: %w", path, n+1, err)
+		}
+		l.list = append(l.list, r)
+	}
+	return l, nil
+}
+
+// Add puts a decision on the list. It is on disk when Add returns nil, and
+// counts even when that failed.
+func (l *Revocations) Add(r Revocation) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Time = time.Now().UTC()
+	l.list = append(l.list, r)
+	if err := l.write(r); err != nil {
+		return fmt.Errorf("it counts until the bastion stops, and could not be written down: %w", err)
+	}
+	return nil
+}
+
+// write adds a line. The caller holds mu.
+func (l *Revocations) write(r Revocation) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(l.path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// Why says why a person is not let in on the strength of what was proven to us
+// at some time, or "". It is the last decision about them that counts; after they were restored,
+// what is from before is still no good.
+func (l *Revocations) Why(who session.Identity, proven time.Time) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.list) - 1; i >= 0; i-- {
+		r := l.list[i]
+		switch {
+		case !r.about(who):
+		case !r.Restored:
+			return strings.TrimSuffix(fmt.Sprintf("%s revoked you on %s: %s", r.By, r.Time.Format("2006-01-02 15:04 UTC"), r.Why), ": ")
+		case proven.Before(r.Time):
+			return "it is from before you were restored; log in again"
+		default:
+			return ""
+		}
+	}
+	return ""
+}
