@@ -34,7 +34,7 @@ type running struct {
 var kinds = []running{
 	{name: "pg_sleep", typed: `insert into killed select 'pg_sleep' from pg_sleep(10);`, when: `wait_event = 'PgSleep'`},
 	{name: "plpgsql loop", typed: `select fill();`, when: aWhile},
-	{name: "COPY out", typed: `copy (select repeat('x', 200), n from generate_series(1, 100000000) n) to stdout \; insert into killed values ('COPY out');`, when: aWhile},
+	{name: "COPY out", typed: `copy (select repeat('x', 200), generate_series(1, 100000000)) to stdout \; insert into killed values ('COPY out');`, when: `wait_event = 'ClientWrite'`},
 	{name: "COPY in", typed: `copy killed from stdin;`, when: `wait_event = 'ClientRead'`, then: "COPY in\r"},
 	{name: "lock", typed: `update locked set n = n + 1 \; insert into killed values ('lock');`, when: `wait_event_type = 'Lock'`},
 	{name: "DDL", typed: `alter table changed alter n type bigint using slow(n);`, when: `wait_event = 'PgSleep'`},
