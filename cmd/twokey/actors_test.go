@@ -29,8 +29,9 @@ const patience = 20 * time.Second
 
 // actor is one person at one terminal.
 type actor struct {
-	name string
-	home string // holds id_ed25519, id_ed25519-cert.pub, ssh_config
+	name    string
+	account string // at the identity provider
+	home    string // holds id_ed25519, id_ed25519-cert.pub, ssh_config
 
 	mu     sync.Mutex
 	screen *vt.Emulator
@@ -40,11 +41,15 @@ type actor struct {
 	cmd    *exec.Cmd
 	gone   chan struct{} // closed when ssh has ended
 	status int
+
+	network *network   // nil: straight to the bastion
+	typing  chan error // while keys are pressed all the time; closed by whoever does
+	enough  chan struct{}
 }
 
 // newActor makes a person with a key of their own and an ssh_config that
 // trusts the bastion's host CA, and nothing else.
-func newActor(name, home string) (*actor, error) {
+func newActor(name, account, home string) (*actor, error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
@@ -53,7 +58,7 @@ func newActor(name, home string) (*actor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ssh-keygen: %v: %s", err, out)
 	}
-	return &actor{name: name, home: home}, nil
+	return &actor{name: name, account: account, home: home}, nil
 }
 
 const sshConfig = `Host bastion
@@ -138,6 +143,9 @@ func (a *actor) watch(master *os.File, cmd *exec.Cmd, gone chan struct{}) {
 		a.raw.Write(buf[:n])
 		a.screen.Write(buf[:n])
 		a.mu.Unlock()
+		if bytes.Contains(buf[:n], []byte("\x1b[5n")) {
+			master.WriteString("\x1b[0n") // as every terminal does; the emulator says something else
+		}
 		if err != nil {
 			break
 		}
@@ -275,7 +283,7 @@ func (a *actor) signsIn(link string) (code string, err error) {
 		}
 		for _, field := range []string{"username", "password"} {
 			if _, has := form.fields[field]; has {
-				form.fields.Set(field, a.name)
+				form.fields.Set(field, a.account)
 			}
 		}
 		target, err := at.Parse(form.action)

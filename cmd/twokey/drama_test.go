@@ -42,10 +42,17 @@ func TestDramas(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               stage.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"alice": acts("alice"), "bob": acts("bob"), "carol": acts("carol"), "dave": acts("dave"), "sam": acts("sam"),
-			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd,
+			"alice": acts("alice"), "alice2": acts("alice2"), "bob": acts("bob"), "bob2": acts("bob2"), "carol": acts("carol"),
+			"dave": acts("dave"), "frank": acts("frank"), "sam": acts("sam"),
+			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "tape": tapeCmd, "watch": watchCmd,
 		},
 	})
+}
+
+// cast is who there is, and whose account they sign in with: bob2 is bob at
+// another machine, with another key. alice2 is another account of alice's.
+var cast = map[string]string{
+	"alice": "alice", "alice2": "alice2", "bob": "bob", "bob2": "bob", "carol": "carol", "dave": "dave", "frank": "frank", "sam": "sam",
 }
 
 // stage is what all dramas share.
@@ -92,12 +99,13 @@ func newStage(t *testing.T) *stage {
 
 // The database of the dramas: a table, and two roles that are not its owner.
 const (
-	roles  = `create role app_ro login password 'ro-secret'; create role app_rw login password 'rw-secret'`
+	roles = `create role app_ro login password 'ro-secret'; create role app_rw login password 'rw-secret';
+create role app_many login password 'many-secret'`
 	orders = `
 create table orders (id int primary key, state text not null);
 insert into orders select i, 'new' from generate_series(1, 100) i;
 grant select on orders to app_ro;
-grant select, insert, update, delete on orders to app_rw;
+grant select, insert, update, delete on orders to app_rw, app_many;
 `
 )
 
@@ -145,6 +153,7 @@ type drama struct {
 	web     string
 	s3Addr  string
 	people  map[string]*actor
+	watch   time.Time // when it was last started
 	bastion *exec.Cmd
 	s3      *exec.Cmd
 }
@@ -160,8 +169,8 @@ func (st *stage) setup(env *testscript.Env) error {
 	if err := d.startS3(); err != nil {
 		return err
 	}
-	for _, name := range []string{"alice", "bob", "carol", "dave", "sam"} {
-		a, err := newActor(name, filepath.Join(d.dir, name))
+	for name, account := range cast {
+		a, err := newActor(name, account, filepath.Join(d.dir, name))
 		if err != nil {
 			return err
 		}
@@ -218,6 +227,11 @@ targets:
       - {name: ask, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: writes, limits: {wait: 20s}}
       - {name: commit, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: commit, limits: {wait: 20s}}
       - {name: awake, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, limits: {wait: 20s, presence: 3s, rows: 150}}
+      # These have a role that no other drama counts the connections of.
+      - {name: patient, login: {user: app_many, password: many-secret}, engineers: {groups: [engineering]}, limits: {wait: 60s, grace: 60s}}
+      - {name: two, login: {user: app_many, password: many-secret}, engineers: {groups: [engineering]}, limits: {wait: 60s, grace: 60s}, shadows: [{count: 2, groups: [engineering]}]}
+      - {name: roles, login: {user: app_many, password: many-secret}, engineers: {groups: [engineering]}, limits: {wait: 60s, grace: 60s}, shadows: [{count: 1, groups: [platform]}, {count: 1, groups: [engineering]}]}
+      - {name: teams, login: {user: app_many, password: many-secret}, engineers: {groups: [engineering]}, limits: {wait: 60s, grace: 60s}, shadows: [{count: 1, groups: [dba]}, {count: 1, groups: [engineering], other: team}]}
 `
 
 func (d *drama) configure() error {
@@ -228,6 +242,9 @@ func (d *drama) configure() error {
 func (d *drama) close() {
 	for _, a := range d.people {
 		a.hangUp()
+		if a.network != nil {
+			a.network.close()
+		}
 	}
 	d.stopBastion(syscall.SIGKILL)
 	d.stopS3()
@@ -376,6 +393,20 @@ func rememberCmd(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[1], m[1])
 }
 
+// watch start | under DURATION
+func watchCmd(ts *testscript.TestScript, _ bool, args []string) {
+	d := world(ts)
+	if args[0] == "start" {
+		d.watch = time.Now()
+		return
+	}
+	most, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	if took := time.Since(d.watch); took > most {
+		ts.Fatalf("it took %v, more than %v", took, most)
+	}
+}
+
 func waitFor(ts *testscript.TestScript, check func() error) {
 	deadline := time.Now().Add(patience)
 	for {
@@ -409,6 +440,14 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice says-yes [all], says-no WHY   to the question on her screen, once it has been there for a moment
 //	alice ends [STATUS]            waits until ssh has ended
 //	alice hangs-up | freezes | thaws
+//	alice resizes COLSxROWS
+//	alice listens WORDS...         ssh -T in a terminal: lines instead of a screen
+//	alice opens-window WORDS...    as connects, in a terminal program that freezes and thaws stop, and not ssh
+//	alice pastes N TEXT            N times, %d being the number; goes on by itself
+//	alice keeps-typing KEYS | stops-typing
+//	bob comes-and-goes N CODE      sits down as shadow and leaves, in different ways
+//	bob roams                      from now on through a network of his own
+//	bob loses-packets | gets-packets
 func acts(name string) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		a := world(ts).people[name]
@@ -459,6 +498,26 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.cmd.Process.Signal(syscall.SIGSTOP))
 		case "thaws":
 			ts.Check(a.cmd.Process.Signal(syscall.SIGCONT))
+		case "resizes":
+			ts.Check(a.resize(rest[0]))
+		case "listens":
+			ts.Check(a.start(80, 24, a.ssh(false, rest...)))
+		case "opens-window":
+			ts.Check(a.openWindow(rest...))
+		case "pastes":
+			ts.Check(a.paste(rest[0], rest[1]))
+		case "keeps-typing":
+			a.keepTyping(rest[0])
+		case "stops-typing":
+			ts.Check(a.stopTyping())
+		case "comes-and-goes":
+			ts.Check(a.comeAndGo(rest[0], rest[1]))
+		case "roams":
+			ts.Check(a.roam(world(ts).sshAddr))
+		case "loses-packets":
+			ts.Check(a.network.drop())
+		case "gets-packets":
+			ts.Check(a.network.mend())
 		default:
 			ts.Fatalf("%s does not know how to %s", name, verb)
 		}

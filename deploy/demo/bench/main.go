@@ -72,19 +72,23 @@ func run(ctx context.Context, only []string) (err error) {
 var measures = []struct {
 	name string
 	take func(context.Context, *house.House, *sshd) ([]row, error)
-}{{"memory", memory}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}}
+}{{"memory", memory}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}, {"kill", kill}}
 
 // row is one line of the table.
 type row struct {
 	what, unit   string
-	twokey, sshd float64 // medians
-	aim          string  // of the ratio
+	twokey, sshd float64 // medians; sshd is 0 where it has nothing to compare
+	aim          string  // of the ratio, or of twokey's own number when there is none
 }
 
 func show(table []row) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\ttwokey\tsshd\tratio\taim\t\n")
 	for _, r := range table {
+		if r.sshd == 0 {
+			fmt.Fprintf(w, "%s\t%.2f %s\t\t\t%s\t\n", r.what, r.twokey, r.unit, r.aim)
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%.2f %s\t%.2f %s\t%.2f\t%s\t\n", r.what, r.twokey, r.unit, r.sshd, r.unit, r.twokey/r.sshd, r.aim)
 	}
 	w.Flush()

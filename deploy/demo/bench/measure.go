@@ -69,21 +69,11 @@ func openPair(ctx context.Context, h *house.House, plain *sshd) (p pair, err err
 			p.hangUp()
 		}
 	}()
-	if p.ours, err = dial(viaTwokey(h, "alice", true, "orders+write@bastion")); err != nil {
+	code := ""
+	if p.ours, code, err = askToWrite(ctx, h); err != nil {
 		return p, err
 	}
-	if err := p.ours.await(ctx, house.Patience, "Reason: "); err != nil {
-		return p, err
-	}
-	if err := p.ours.say(ctx, "bench\r", "psql has not started"); err != nil {
-		return p, err
-	}
-	said := p.ours.text()
-	code := liveCode.FindStringSubmatch(said)
-	if code == nil {
-		return p, fmt.Errorf("no code to shadow: %q", said)
-	}
-	if p.bob, err = dial(viaTwokey(h, "bob", true, "bastion", "shadow", code[1])); err != nil {
+	if p.bob, err = dial(viaTwokey(h, "bob", true, "bastion", "shadow", code)); err != nil {
 		return p, err
 	}
 	if p.theirs, err = dial(plain.ssh(h, true)); err != nil {
@@ -98,6 +88,25 @@ func openPair(ctx context.Context, h *house.House, plain *sshd) (p pair, err err
 		}
 	}
 	return p, nil
+}
+
+// askToWrite is alice asking for write access, up to the code for her shadow.
+func askToWrite(ctx context.Context, h *house.House) (alice *line, code string, err error) {
+	if alice, err = dial(viaTwokey(h, "alice", true, "orders+write@bastion")); err != nil {
+		return nil, "", err
+	}
+	if err := alice.await(ctx, house.Patience, "Reason: "); err != nil {
+		return alice, "", err
+	}
+	if err := alice.say(ctx, "bench\r", "psql has not started"); err != nil {
+		return alice, "", err
+	}
+	said := alice.text()
+	found := liveCode.FindStringSubmatch(said)
+	if found == nil {
+		return alice, "", fmt.Errorf("no code to shadow: %q", said)
+	}
+	return alice, found[1], nil
 }
 
 func (p pair) hangUp() {

@@ -144,13 +144,19 @@ func (db *Postgres) Psql() string { return serverProgram("psql") }
 func (db *Postgres) Exec(ctx context.Context, database, sql string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, serverProgram("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", db.dir, "-p", db.port, "-U", "postgres", "-d", database, "-c", sql)
+	psql := db.Operator(database)
+	c := exec.CommandContext(ctx, psql.Path, append(psql.Args[1:], "-c", sql)...)
 	c.WaitDelay = time.Second
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w: %s", sql, err, out)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// Operator is a psql of the operator's, not started yet.
+func (db *Postgres) Operator(database string) *exec.Cmd {
+	return exec.Command(db.Psql(), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", db.dir, "-p", db.port, "-U", "postgres", "-d", database)
 }
 
 func (db *Postgres) stop() error {
