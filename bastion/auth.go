@@ -157,11 +157,6 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
 		}
 		now := time.Now()
-		if why := c.server.Revocations.Why(who, now); why != "" {
-			c.server.Log.Warn("login of a revoked person", "from", c.from, "person", who.Name)
-			err := errors.New(why)
-			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(why, 300) + "\r\n"}
-		}
 		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: now.Add(c.server.LoginLasts)}
 		return visitor{who: who, key: key, signedIn: now}.permit(), nil
 	}
@@ -201,7 +196,7 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 		}
 		who, err := c.server.Logins.Redeem(c.ctx, id, tidyCode(answers[0]))
 		if err == nil {
-			return who, nil
+			return who, c.keptOut(who, ask)
 		}
 		if !errors.Is(err, ErrNoCodeYet) {
 			wrong++
@@ -209,6 +204,18 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 		prompt = "twokey: " + session.OneLine(err.Error(), 300) + "\nCode: "
 	}
 	return session.Identity{}, errors.New("three wrong codes; connect again for a new link")
+}
+
+// keptOut is why somebody who has just signed in is not let in, in a last
+// prompt: that is what OpenSSH shows always.
+func (c *connection) keptOut(who session.Identity, ask ssh.KeyboardInteractiveChallenge) error {
+	why := c.server.Revocations.Why(who, time.Now())
+	if why == "" {
+		return nil
+	}
+	c.server.Log.Warn("a revoked person signed in", "from", c.from, "person", who.Name)
+	ask("", "", []string{"twokey: " + session.OneLine(why, 300) + "\nPress Enter to leave. "}, []bool{true})
+	return errors.New(why)
 }
 
 // firstLogin is true once: a client that failed starts again with a new connection.

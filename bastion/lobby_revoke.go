@@ -94,20 +94,23 @@ func (s *Server) named(r *certs.Revocation) func(session.Identity) bool {
 // first, so that they read why.
 func (s *Server) expel(is func(session.Identity) bool, why session.Cause) (sessions, seats, connections int) {
 	sessions, seats = s.Sessions.Revoke(is, why)
+	closed := map[*connection]bool{}
+	hangUp := func(c *connection) {
+		c.hangUp()
+		closed[c] = true
+	}
 	for _, c := range s.roll.of(is) {
 		if !c.runs.Load() {
-			c.hangUp()
-			connections++
+			hangUp(c)
 		}
 	}
 	for until := time.Now().Add(revokePatience); time.Now().Before(until) && s.runs(is); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	for _, c := range s.roll.of(is) {
-		c.hangUp()
-		connections++
+		hangUp(c)
 	}
-	return sessions, seats, connections
+	return sessions, seats, len(closed)
 }
 
 // runs reports whether a session of theirs still does.

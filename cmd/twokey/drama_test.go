@@ -463,6 +463,8 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 				err = errors.New(name + " has logged in")
 			}
 			ts.Check(err)
+		case "signs-in": // as login, up to what she reads then
+			ts.Check(a.signIn())
 		case "connects":
 			cols, rows := 80, 24
 			if n, _ := fmt.Sscanf(rest[0], "%dx%d", &cols, &rows); n == 2 {
@@ -563,6 +565,16 @@ func clip(s string) string { return s[:min(len(s), 4000)] }
 // login gets a certificate the way people do: ssh prints a link, a browser
 // signs in, the code goes back into ssh.
 func (a *actor) login() error {
+	if err := a.signIn(); err != nil {
+		return err
+	}
+	if status, err := a.ends(); err != nil || status != 0 {
+		return fmt.Errorf("login of %s: status %d, %v: %s", a.name, status, err, a.shows())
+	}
+	return nil
+}
+
+func (a *actor) signIn() error {
 	if err := a.startLogin(filepath.Join(a.home, "id_ed25519-cert.pub")); err != nil {
 		return err
 	}
@@ -574,11 +586,5 @@ func (a *actor) login() error {
 	if err != nil {
 		return err
 	}
-	if err := a.types(code + `\r`); err != nil {
-		return err
-	}
-	if status, err := a.ends(); err != nil || status != 0 {
-		return fmt.Errorf("login of %s: status %d, %v: %s", a.name, status, err, a.shows())
-	}
-	return nil
+	return a.types(code + `\r`)
 }
