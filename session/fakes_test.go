@@ -295,6 +295,7 @@ type story struct {
 	hangup context.CancelCauseFunc
 	over   chan struct{} // Run returned
 	sizes  chan session.Size
+	log    *slog.Logger
 }
 
 func person(name string, groups ...string) session.Identity {
@@ -318,7 +319,7 @@ var alone = session.Mode{Name: "read", Engineers: []string{"engineering"}, Limit
 // begin starts a session inside a synctest bubble.
 func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *story)) *story {
 	in, keys := io.Pipe()
-	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{}), sizes: make(chan session.Size, 1)}
+	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{}), sizes: make(chan session.Size, 1), log: slog.New(slog.DiscardHandler)}
 	want := session.Request{
 		ID: "01JD", Code: "ABCDE", Engineer: alice, Target: session.Target{Name: "orders"}, Mode: mode,
 		Size: session.Size{Cols: 80, Rows: 24}, Started: time.Now(),
@@ -326,7 +327,7 @@ func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *st
 	for _, c := range change {
 		c(&want, st)
 	}
-	st.Session = session.New(want, st.tape, st.db, slog.New(slog.DiscardHandler))
+	st.Session = session.New(want, st.tape, st.db, st.log)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	st.hangup = cancel
 	terminal := session.Terminal{In: in, Out: st.screen, Err: st.screen, Resize: st.sizes, Hangup: st.letGo}
