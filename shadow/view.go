@@ -175,8 +175,10 @@ func (v *View) happened(e session.Event) {
 		v.screen.finish()
 	}
 	if e.Type == session.Asked {
+		q := v.questions[len(v.questions)-1]
+		v.pane.add(line{at: e.At, remark: true, text: fmt.Sprintf("#%d %s: %s", q.n, q.wants(), q.text)})
 		for _, r := range v.readers {
-			r.add(clock(e.At) + " ? " + v.questions[len(v.questions)-1].spoken())
+			r.add(clock(e.At) + " ? " + q.spoken())
 		}
 	}
 	if text := remark(e); text != "" {
