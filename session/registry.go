@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Registry holds the live sessions of this bastion.
@@ -94,8 +95,12 @@ func (r *Registry) Drain(ctx context.Context) {
 	r.mu.Lock()
 	r.draining = true
 	r.mu.Unlock()
+	notice := "this bastion is about to stop. Finish what you are doing."
+	if until, ok := ctx.Deadline(); ok {
+		notice = "this bastion stops in " + Brief(time.Until(until)) + ". Finish what you are doing; what is not committed by then is rolled back."
+	}
 	for _, s := range r.Live() {
-		s.Tell("this bastion is about to stop. Finish what you are doing.")
+		s.Tell(notice)
 	}
 	stop := context.AfterFunc(ctx, func() {
 		for _, s := range r.Live() {

@@ -37,6 +37,7 @@ type Config struct {
 	Admins       []string // groups; may be empty
 	Targets      []TargetConfig
 	Cage         CageConfig
+	Drain        time.Duration // for sessions to end by themselves when the bastion stops
 
 	// Warnings are things that work and should be changed, each with its
 	// place: "twokey.yaml:12:5: …".

@@ -11,16 +11,16 @@ var mistakes = []struct {
 	want           []string
 }{
 	{"an unknown key at the top", "state: /var", "sate: /var", []string{
-		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, notify`,
+		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
 	}},
 	{"an unknown key with no near one", "auditors: {groups", "watchers: {groups", []string{
-		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, notify`,
+		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
 	}},
 	{"an unknown key in a section", `{listen: ":2222"`, `{lisen: ":2222"`, []string{
 		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name`,
 	}},
 	{"an unknown key deep in a list", "limits: {wait: 15m", "limits: {wiat: 15m", []string{
-		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, rows`,
+		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, presence, approval, rows`,
 	}},
 	{"an escape in a key", "team: department", "\"t\\e[31m\": department", []string{
 		"twokey.yaml:9:41: \"t\\x1b[31m\" is not a role's name; allowed: name, groups, same_person, and your own of the letters a-z, 0-9 and _, such as team",
@@ -33,7 +33,7 @@ var mistakes = []struct {
 		`twokey.yaml:30:30: the key "count" is given twice, first in line 30`,
 	}},
 	{"a key in capitals", "admins: ", "Admins: ", []string{
-		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, notify`,
+		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
 	}},
 	{"a missing section", "state: /var/lib/twokey\n", "", []string{
 		`twokey.yaml:1:1: the configuration: the key "state" is missing`,
@@ -339,7 +339,7 @@ var mistakes = []struct {
 		"twokey.yaml:27:28: presence: asks a shadow to press a key, and this mode asks for no shadow",
 	}},
 	{"rows: none", "idle: 15m,", "idle: 15m, rows: 0,", []string{
-		"twokey.yaml:33:54: rows: 0 is not within 1..1000000000000",
+		"twokey.yaml:33:60: rows: 0 is out of range; allowed: 1 to 1000000000000",
 	}},
 	{"not built: break_glass", "reason: required", "break_glass: {groups: [oncall], review: 24h}", []string{
 		"twokey.yaml:32:9: break_glass: not built yet: opening alone in an emergency; leave it out",

@@ -18,6 +18,7 @@ import (
 // in which messages list them.
 
 func (c *Config) read(v entry) {
+	c.Drain = 10 * time.Second
 	v.fields(
 		field{"ssh", required, c.SSH.read},
 		field{"http", required, c.HTTP.read},
@@ -29,6 +30,7 @@ func (c *Config) read(v entry) {
 		field{"admins", optional, func(v entry) { c.Admins = v.people() }},
 		field{"targets", required, func(entry) {}}, // read below: shadows speak about the claims of the login
 		field{"cage", optional, c.Cage.read},
+		field{"drain", optional, func(v entry) { v.durationInto(&c.Drain, time.Second, time.Hour) }},
 		field{"notify", optional, notBuilt("notifications by webhook and Slack", "leave it out")},
 	)
 	if targets := v.get("targets"); targets.node != nil {

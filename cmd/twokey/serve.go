@@ -24,13 +24,10 @@ import (
 // This file is the daemon: it wires the parts, runs them, and closes them in
 // the order in which they need each other.
 
-// How long a stopping bastion waits: for sessions to end by themselves, and
-// then for what is recorded to reach the store. What does not reach it waits
-// in the spool for the next start.
-const (
-	drainTime  = 10 * time.Second
-	uploadTime = 20 * time.Second
-)
+// uploadTime is how long a stopping bastion waits for what is recorded to reach
+// the store, once the sessions have ended. What does not reach it waits in the
+// spool for the next start.
+const uploadTime = 20 * time.Second
 
 func serveCommand() *cobra.Command {
 	var file string
@@ -254,7 +251,7 @@ func (d *daemon) close() (err error) {
 		err = d.pages.Close()
 	}
 	if d.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		ctx, cancel := context.WithTimeout(context.Background(), d.config.Drain)
 		defer cancel()
 		err = errors.Join(err, d.server.Shutdown(ctx))
 	}
