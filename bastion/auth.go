@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/session"
 )
 
@@ -135,6 +136,9 @@ func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 // without a terminal (BatchMode) sees, though not under LogLevel=ERROR.
 func (c *connection) refuseCertificate(err error) error {
 	text := "your certificate was not accepted: " + session.OneLine(err.Error(), 300)
+	if r := (certs.Rejection{}); errors.As(err, &r) && r.Renew {
+		text += ": " + c.server.command("login")
+	}
 	c.mu.Lock()
 	said := c.refused == text
 	c.refused = text

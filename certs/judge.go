@@ -18,19 +18,19 @@ import (
 // who showed it and for the log.
 type Rejection struct {
 	Reason string
-	Hint   string // what to do; empty when nothing helps
+	Renew  bool // a new certificate helps
 }
 
 func (r Rejection) Error() string {
-	if r.Hint == "" {
-		return r.Reason
+	if r.Renew {
+		return r.Reason + "; get a new one"
 	}
-	return r.Reason + "; " + r.Hint
+	return r.Reason
 }
 
 // renew is for certificates that a new one replaces.
 func renew(format string, args ...any) error {
-	return Rejection{fmt.Sprintf(format, args...), "get a new one with: ssh HOST login"}
+	return Rejection{fmt.Sprintf(format, args...), true}
 }
 
 func reject(format string, args ...any) error {

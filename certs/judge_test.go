@@ -198,7 +198,7 @@ func TestACertificateEndsOnTime(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		_, err := a.Identify(cert, "")
-		if err == nil || !strings.Contains(err.Error(), "ssh HOST login") {
+		if err == nil || !strings.Contains(err.Error(), "get a new one") {
 			t.Errorf("at its end: %v", err)
 		}
 	})

@@ -58,7 +58,7 @@ func causeOf(ctx context.Context) (c Cause) {
 // psql's status once the session has ended, for whatever cause.
 func (s *Session) open(pumps *sync.WaitGroup) (status int) {
 	defer s.caught()
-	s.change(s.announceWait)
+	s.change(func() { s.announceWait("") }) // the command has just been shown
 	if err := s.whenOpen(s.ctx, func() error { return s.put(Event{Type: Opened}) }); err != nil {
 		return 0
 	}

@@ -40,7 +40,7 @@ func (s *Session) mind() {
 		case <-reminder.C:
 			s.mu.Lock()
 			if s.opened.IsZero() {
-				s.announceWait()
+				s.announceWait(s.want.Join)
 			}
 			for _, a := range s.asks {
 				s.say(s.watchers() + " still to say yes or no to: " + OneLine(a.Text, 100))
@@ -91,16 +91,16 @@ func (s *Session) warn(now time.Time) {
 	s.say("this session ends in " + Brief(ends.Sub(now)) + ": " + why + ". What is not committed by then is rolled back.")
 }
 
-// announceWait says what the session waits for, and what to do about it. The
-// caller holds mu.
-func (s *Session) announceWait() {
+// announceWait says what the session waits for, and, when it is not empty, the
+// command that makes it come. The caller holds mu.
+func (s *Session) announceWait(join string) {
 	g := s.facts().Gate()
 	if g.Open {
 		return
 	}
 	line := fmt.Sprintf("psql has not started: %s.", g.Why)
-	if s.want.Join != "" && len(g.Missing) > 0 {
-		line += " Send a colleague: " + s.want.Join + "."
+	if join != "" && len(g.Missing) > 0 {
+		line += " Send a colleague: " + join + " ."
 	}
 	left := s.want.Mode.Limits.Wait - time.Since(s.want.Started)
 	s.say(line + " Waiting " + Brief(left) + " more; Ctrl-C gives up.")

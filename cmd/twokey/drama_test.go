@@ -198,6 +198,7 @@ const config = `
 ssh: {listen: %q, host_key: {file: keys/host}}
 http: {listen: %q, url: %q}
 state: state
+drain: 2s
 login:
   issuer: %q
   client_id: twokey
