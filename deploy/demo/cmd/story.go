@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // This file is the story, a chapter a method, in the order in which a person
@@ -24,6 +25,7 @@ func (p *play) tell() error {
 		{"What bob sees", (*play).watching},
 		{"bob leaves, comes back, and stays away", (*play).leaving},
 		{"bob kills a statement that runs", (*play).killing},
+		{"Nothing lasts before bob says yes", (*play).approving},
 		{"Scripts and pipes", (*play).scripts},
 		{"The machine dies", (*play).crash},
 		{"dave looks into the recordings", (*play).audit},
@@ -274,6 +276,39 @@ func (p *play) killing() {
 	p.show("Enter: statement, connection and psql are gone.", p.alice, p.bob)
 	p.database("the backend is gone", "select count(*) from pg_stat_activity where usename = 'app_rw'", "0")
 	p.database("nothing was committed", "select count(*) from orders where state not in ('new','paid')", "0")
+}
+
+func (p *play) approving() {
+	a, b := p.alice, p.bob
+	a.clears()
+	a.types("ssh orders+repair@bastion")
+	p.code = a.reads(`shadow ([0-9A-Z]{5})\b`)
+	b.clears()
+	p.bobSits()
+	a.reads(`orders=> `)
+	a.types("delete from orders where customer > 3;")
+	b.sees(`asks to COMMIT`)
+	b.sees(`DELETE \d`)
+	p.show("In this mode, repair, a write runs and waits: bob sees how many rows it touched before anything lasts.", a, b)
+	p.answers("\x0e") // Ctrl-N
+	b.presses("all but three?\r")
+	a.reads(`ERROR.*said no: all but three\?`)
+	p.database("nothing is deleted", "select count(*) from orders where customer > 3", "16")
+	a.types("delete from orders where customer = 3 and id = 37;")
+	b.sees(`DELETE 1`)
+	p.answers("\x19") // Ctrl-Y
+	a.reads(`(?m)^DELETE 1$`)
+	p.show("A no is an SQL error, and the session goes on. A yes is a COMMIT.", a, b)
+	a.types(`\q`)
+	a.ends(0)
+	p.database("one order is deleted", "select count(*) from orders where id = 37", "0")
+}
+
+// answers presses a key at the question that bob sees, once it has been there
+// for a moment: a key at once would be taken for one that was meant for something else.
+func (p *play) answers(key string) {
+	time.Sleep(700 * time.Millisecond)
+	p.bob.presses(key)
 }
 
 func (p *play) scripts() {

@@ -55,6 +55,11 @@ targets:
         shadows: [{count: 1, groups: [engineering]}]
         reason: required
         limits: {wait: 15m, duration: 1h, idle: 15m, grace: 5s}
+      - name: repair
+        login: {user: app_rw, password: {file: secrets/app_rw}}
+        engineers: {groups: [engineering]}
+        approve: commit
+        limits: {wait: 15m, grace: 5s}
 `
 
 // writeConfig replaces the starter configuration, and puts the secrets beside it.
