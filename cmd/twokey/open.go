@@ -91,7 +91,7 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 		return nil, nil, err
 	}
 	p.shell, err = p.cage.Start(psql.Options{
-		Socket: p.dir, Database: db.Name(), User: db.User(), Args: want.Args, Size: want.Size,
+		Socket: p.dir, Database: db.Name(), User: p.gateway.User(), Args: want.Args, Size: want.Size,
 		Term: want.Term, Env: want.Env, UID: uid,
 	})
 	if err != nil {

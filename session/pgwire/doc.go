@@ -10,15 +10,18 @@
 // ReadyForQuery and that answer has been passed on. That is what makes the gate
 // exact and a kill final.
 //
-// It decides nothing by reading SQL. Names of prepared statements are
-// resolved and COPY data is counted and hashed so that the tape can be
-// read, but what a statement may do is the database role's business.
+// What a statement may do is the database role's business, and never decided by
+// reading it. Where statements wait for a shadow's yes, their words choose
+// in which of the database's own bounds they run before it. Names of prepared
+// statements are resolved and COPY data is counted and hashed so that the tape
+// can be read.
 //
 // The files: upstream.go logs in to the database, control.go keeps the
 // connection that terminates, check.go is what the doctor asks; gateway.go
 // accepts clients and startup.go greets them; link.go is one client's
 // connection, with client.go reading its messages, server.go those of the
-// database and dialogue.go what the two know of each other; kill.go ends it.
+// database and dialogue.go what the two know of each other; kill.go ends it. approval.go and
+// words.go hold statements for a shadow's yes; role.go makes a role for a session.
 // reader.go, statement.go and text.go serve these.
 //
 // References: https://www.postgresql.org/docs/current/protocol.html

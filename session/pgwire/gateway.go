@@ -65,6 +65,7 @@ type Gateway struct {
 	end   context.CancelCauseFunc
 	wg    sync.WaitGroup // all goroutines of the gateway
 	slots chan struct{}  // one per client
+	as    login          // who links log in as; set by Ready, before psql starts
 
 	numbering  chan struct{} // whoever holds the token numbers a statement
 	statements int
@@ -98,6 +99,9 @@ func (d *Database) Listen(o Options) (*Gateway, error) {
 		ctx: ctx, end: end, slots: make(chan struct{}, maxClients), numbering: make(chan struct{}, 1),
 		links: map[*link]struct{}{}, backends: map[backend]struct{}{},
 	}
+	if !d.perSession() {
+		g.as = d.own()
+	}
 	d.control.open()
 	g.wg.Go(g.accept)
 	g.wg.Go(func() { d.control.ready(g.ctx) }) // whoever needs it asks again and gets the error
@@ -124,12 +128,18 @@ func listen(dir string, uid int) (*net.UnixListener, error) {
 	return lis, nil
 }
 
-// Ready waits until the database can be reached. Its error is a session.Cause
-// with a sentence, for whoever would rather know before psql starts.
+// Ready waits until the database can be reached, and makes the session's role
+// where each has its own. Its error is a session.Cause with a sentence. No
+// client may start before it has returned.
 func (g *Gateway) Ready(ctx context.Context) error {
-	_, err := g.db.control.ready(ctx)
-	return err
+	if _, err := g.db.control.ready(ctx); err != nil || !g.db.perSession() {
+		return err
+	}
+	return g.makeRole(ctx)
 }
+
+// User is the role that a client must ask for, or be given as PGUSER.
+func (g *Gateway) User() string { return g.as.user }
 
 // Close kills what is left and waits for every goroutine of the gateway.
 // Calling it twice is fine.
@@ -138,7 +148,10 @@ func (g *Gateway) Close() error {
 	defer cancel()
 	err := g.Kill(ctx)
 	g.wg.Wait()
-	g.closed.Do(g.db.control.close)
+	g.closed.Do(func() {
+		g.dropRole()
+		g.db.control.close()
+	})
 	return err
 }
 

@@ -119,7 +119,7 @@ func (l *link) login(s start) (*pgconn.PgConn, *pgconn.HijackedConn, backend, er
 	if err != nil {
 		return nil, nil, backend{}, err
 	}
-	pg, err := db.dial(l.ctx, l.params(s, version))
+	pg, err := db.dial(l.ctx, l.g.as, l.params(s, version))
 	if err != nil {
 		return nil, nil, backend{}, err
 	}
@@ -169,12 +169,15 @@ func cutInt(version string) (major int, rest string, ok bool) {
 // suspect looks at what an earlier user of a shared role may have left for
 // this one.
 func (l *link) suspect() {
+	if l.g.db.perSession() {
+		return // there was no earlier user
+	}
 	found, err := l.g.db.control.roleSettings(l.ctx)
 	if err != nil {
 		l.g.log.Warn("settings of the role not read", "conn", l.n, "error", err)
 	}
 	for _, s := range found {
-		l.g.alarm("role " + l.g.db.User() + " has " + s + " set for every session of its own")
+		l.g.alarm("role " + l.g.User() + " has " + s + " set for every session of its own")
 	}
 }
 

@@ -211,8 +211,8 @@ func (s *start) take(name, value string) {
 // offered refuses a client that asks for another database or role than the
 // session's.
 func (g *Gateway) offered(s start) error {
-	if s.user != g.db.User() {
-		return refused{"28000", fmt.Sprintf("this session is for role %q; connecting as %q is refused", g.db.User(), readable(s.user, 63))}
+	if s.user != g.User() {
+		return refused{"28000", fmt.Sprintf("this session is for role %q; connecting as %q is refused", g.User(), readable(s.user, 63))}
 	}
 	if s.name != g.db.Name() {
 		return refused{"3D000", fmt.Sprintf("this session is for database %q; connecting to %q is refused: open a session for that target", g.db.Name(), readable(s.name, 63))}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,6 +35,14 @@ type Upstream struct {
 	SSLMode     string
 	SSLRootCert string // file of PEM certificates; empty means the system's
 
+	// MemberOf, when it is not empty, makes User an admin's login, with which
+	// each session gets a role of its own, a member of these. What such a role
+	// leaves behind belongs to the first of them. The admin needs CREATEROLE and
+	// these roles WITH ADMIN OPTION.
+	MemberOf []string
+	// Node tells this bastion's roles from those of others.
+	Node string
+
 	ConnectTimeout time.Duration // for the whole login; 0 means 10 s
 
 	// Both are set at connect when they are not 0; whole milliseconds.
@@ -56,6 +65,9 @@ type Database struct {
 	up      Upstream
 	base    *pgconn.Config // without password and parameters
 	control *control
+
+	mu    sync.Mutex
+	roles map[string]bool // of sessions that live
 }
 
 // NewDatabase checks what can be checked without connecting. Its errors are
@@ -71,17 +83,16 @@ func NewDatabase(up Upstream) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Database{up: up, base: base}
+	d := &Database{up: up, base: base, roles: map[string]bool{}}
 	d.control = newControl(d)
 	return d, nil
 }
 
-// Name is the database's name and User the role: what a client must ask for,
-// or be given as PGDATABASE and PGUSER.
+// Name is the database's name: what a client must ask for, or be given as PGDATABASE.
 func (d *Database) Name() string { return d.up.Database }
 
-// User is described at Name.
-func (d *Database) User() string { return d.up.User }
+// own is the login of the configuration.
+func (d *Database) own() login { return login{d.up.User, d.up.Password} }
 
 func (up Upstream) valid() error {
 	for what, text := range map[string]string{"host": up.Host, "database": up.Database, "user": up.User} {
@@ -89,7 +100,7 @@ func (up Upstream) valid() error {
 			return fmt.Errorf("the database's %s is missing", what)
 		}
 	}
-	for _, text := range []string{up.Host, up.Database, up.User, up.SSLMode, up.SSLRootCert} {
+	for _, text := range append([]string{up.Host, up.Database, up.User, up.SSLMode, up.SSLRootCert, up.Node}, up.MemberOf...) {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q has a control character in it", text)
 		}
@@ -175,13 +186,13 @@ const checkInterval = "client_connection_check_interval"
 
 // dial logs in with these run-time parameters. An error is a session.Cause
 // whose sentence holds no password.
-func (d *Database) dial(ctx context.Context, params map[string]string) (*pgconn.PgConn, error) {
+func (d *Database) dial(ctx context.Context, as login, params map[string]string) (*pgconn.PgConn, error) {
 	cfg := d.base.Copy()
-	cfg.RuntimeParams = params
-	if d.up.Password != nil {
-		password, err := d.up.Password(ctx)
+	cfg.User, cfg.RuntimeParams = as.user, params
+	if as.password != nil {
+		password, err := as.password(ctx)
 		if err != nil {
-			return nil, noDatabase("the password of role " + d.up.User + " could not be read: " + err.Error())
+			return nil, noDatabase("the password of role " + as.user + " could not be read: " + err.Error())
 		}
 		cfg.Password = password
 	}
@@ -191,11 +202,11 @@ func (d *Database) dial(ctx context.Context, params map[string]string) (*pgconn.
 		conn, err = pgconn.ConnectConfig(ctx, cfg)
 	}
 	if err != nil {
-		return nil, d.explain(err, cfg.Password)
+		return nil, d.explain(err, as.user, cfg.Password)
 	}
-	if conn.ParameterStatus("is_superuser") == "on" && d.up.Superuser != d.up.User {
+	if conn.ParameterStatus("is_superuser") == "on" && d.up.Superuser != as.user {
 		conn.Close(ctx)
-		return nil, noDatabase("role " + d.up.User + " is a superuser, who could leave the database and the cage;" +
+		return nil, noDatabase("role " + as.user + " is a superuser, who could leave the database and the cage;" +
 			" give this mode a role that is none, or name it under superuser")
 	}
 	return conn, nil
@@ -206,19 +217,19 @@ func noDatabase(text string) session.Cause {
 }
 
 // explain turns what went wrong into one sentence.
-func (d *Database) explain(err error, password string) session.Cause {
+func (d *Database) explain(err error, user, password string) session.Cause {
 	where := net.JoinHostPort(d.up.Host, strconv.Itoa(d.up.Port))
 	if strings.HasPrefix(d.up.Host, "/") {
 		where = fmt.Sprintf("%s/.s.PGSQL.%d", d.up.Host, d.up.Port)
 	}
-	text := d.reason(err, where)
+	text := d.reason(err, user, where)
 	if len(password) >= 4 { // a shorter one is in our own words as well, and nobody's secret
 		text = strings.ReplaceAll(text, password, "[password]")
 	}
 	return noDatabase(text)
 }
 
-func (d *Database) reason(err error, where string) string {
+func (d *Database) reason(err error, user, where string) string {
 	var pg *pgconn.PgError
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
@@ -226,7 +237,7 @@ func (d *Database) reason(err error, where string) string {
 	var name x509.HostnameError
 	switch {
 	case errors.As(err, &pg):
-		return d.refused(pg, where)
+		return d.refused(pg, user, where)
 	case errors.As(err, &dns):
 		return "the database's host " + d.up.Host + " cannot be found: " + dns.Err
 	case errors.As(err, &name), errors.As(err, &unknown), errors.As(err, &cert):
@@ -242,10 +253,10 @@ func (d *Database) reason(err error, where string) string {
 }
 
 // refused words an error of the database's own (SQLSTATE, appendix A of its manual).
-func (d *Database) refused(pg *pgconn.PgError, where string) string {
+func (d *Database) refused(pg *pgconn.PgError, user, where string) string {
 	switch pg.Code {
 	case "28P01":
-		return "the database at " + where + " refused the password of role " + d.up.User
+		return "the database at " + where + " refused the password of role " + user
 	case "3D000":
 		return "there is no database " + d.up.Database + " at " + where
 	case "53300":
@@ -253,7 +264,7 @@ func (d *Database) refused(pg *pgconn.PgError, where string) string {
 	case "57P03":
 		return "the database at " + where + " is not ready: " + pg.Message
 	}
-	return fmt.Sprintf("the database at %s refused role %s: %s (SQLSTATE %s)", where, d.up.User, pg.Message, pg.Code)
+	return fmt.Sprintf("the database at %s refused role %s: %s (SQLSTATE %s)", where, user, pg.Message, pg.Code)
 }
 
 func innermost(err error) string {

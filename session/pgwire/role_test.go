@@ -1,0 +1,136 @@
+package pgwire_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twokey/twokey/session/pgwire"
+)
+
+// perSession is a login that makes a role for each session.
+func perSession(t *testing.T) pgwire.Upstream {
+	t.Helper()
+	if strings.TrimSpace(admin(t, `select count(*) from pg_roles where rolname = 'maker'`)) == "0" {
+		admin(t, `create role app_rw; create role maker createrole login password 'maker-secret'; grant app_rw to maker with admin option;
+			grant usage, create on schema public to app_rw`)
+	}
+	up := upstream()
+	up.User, up.Password, up.MemberOf, up.Node = "maker", password("maker-secret"), []string{"app_rw"}, "node-aaaaa"
+	return up
+}
+
+func sessionRoles(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(admin(t, `select coalesce(string_agg(rolname, ' ' order by rolname), '') from pg_roles where rolname like 'twokey\_%'`))
+}
+
+// start makes psql ask for the session's role.
+func (r *rig) ready() {
+	r.t.Helper()
+	if err := r.Ready(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestARoleForEachSession(t *testing.T) {
+	r := open(t, perSession(t))
+	r.ready()
+	name := r.User()
+	if name != "twokey_alice_01jd00000000000000000000zz" || sessionRoles(t) != name {
+		t.Errorf("the role is %q, and there are %q", name, sessionRoles(t))
+	}
+	attributes := admin(t, `select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolconnlimit, rolpassword like 'SCRAM-SHA-256$4096:%',
+		rolvaliduntil between now() and now() + '26 hours' from pg_authid where rolname = '`+name+`'`)
+	if strings.TrimSpace(attributes) != "f|f|f|f|f|8|t|t" {
+		t.Errorf("attributes %s", attributes)
+	}
+	out, errs := r.psql(`select current_user = session_user, pg_has_role('app_rw', 'usage');
+		create table if not exists left_behind (id int); insert into left_behind values (7);
+		select usename from pg_stat_activity where pid = pg_backend_pid();
+		create role friend; alter role app_rw login;`, "-At", "-U", name)
+	if !strings.Contains(out, "t|t") || !strings.Contains(out, name) || strings.Count(errs, "permission denied") != 2 {
+		t.Errorf("psql printed %q and %q", out, errs)
+	}
+	if _, errs := r.psql("select 1", "-U", "maker"); !strings.Contains(errs, "refused") {
+		t.Errorf("as the admin: %q", errs)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := sessionRoles(t); left != "" {
+		t.Errorf("left are %q", left)
+	}
+	if owner := strings.TrimSpace(admin(t, `select tableowner from pg_tables where tablename = 'left_behind'; drop table left_behind`)); !strings.HasPrefix(owner, "app_rw") {
+		t.Errorf("the table belongs to %q", owner)
+	}
+}
+
+// A session that ends with its backend stuck in the middle of a statement
+// leaves no role; the control connection is not the engineer's role.
+func TestARoleIsGoneAfterAKill(t *testing.T) {
+	r := open(t, perSession(t))
+	r.ready()
+	r.start(`do $$ begin loop begin perform pg_sleep(0.01); exception when query_canceled then null; end; end loop; end $$`, "-U", r.User())
+	eventually(t, "it runs", func() bool {
+		return strings.TrimSpace(admin(t, `select count(*) from pg_stat_activity where usename = '`+r.User()+`' and state = 'active'`)) == "1"
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := r.Kill(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := sessionRoles(t); left != "" {
+		t.Errorf("left are %q", left)
+	}
+}
+
+// A kill holds though the engineer locks the role out of everything and ends
+// whatever connection of it they see.
+func TestARoleCannotResistAKill(t *testing.T) {
+	r := open(t, perSession(t))
+	r.ready()
+	admin(t, `create table if not exists resist (id int); grant all on resist to app_rw`)
+	r.start(`do $$ begin
+		begin execute 'alter role ' || quote_ident(current_user) || ' password ''mine'''; exception when others then null; end;
+		begin perform pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and application_name = 'twokey control'; exception when others then null; end;
+		loop begin perform pg_sleep(0.01); exception when query_canceled then insert into resist values (1); end; end loop; end $$`, "-U", r.User())
+	eventually(t, "it runs", func() bool {
+		return strings.TrimSpace(admin(t, `select count(*) from pg_stat_activity where usename = '`+r.User()+`' and state = 'active'`)) == "1"
+	})
+	time.Sleep(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := r.Kill(ctx); err != nil {
+		t.Error(err)
+	}
+	if n := strings.TrimSpace(admin(t, `select count(*) from resist`)); n != "0" {
+		t.Errorf("%s rows were committed", n)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	db, err := pgwire.NewDatabase(perSession(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := listen(t, db)
+	r.ready()
+	admin(t, `set role maker;
+		create role twokey_old in role app_rw; comment on role twokey_old is 'twokey session 01X of node node-aaaaa'; grant twokey_old to maker;
+		create role twokey_other in role app_rw valid until '2100-01-01'; comment on role twokey_other is 'twokey session 01Y of node node-bbbbb'; grant twokey_other to maker;
+		create role twokey_over in role app_rw valid until '2000-01-01'; comment on role twokey_over is 'twokey session 01Z of node node-bbbbb'; grant twokey_over to maker;
+		create role twokey_human; reset role`)
+	defer admin(t, `drop role twokey_other; drop role twokey_human`)
+	dropped, err := db.Sweep(t.Context())
+	if dropped != 2 || err != nil {
+		t.Errorf("dropped %d, %v", dropped, err)
+	}
+	if left := sessionRoles(t); left != r.User()+" twokey_human twokey_other" {
+		t.Errorf("left are %q", left)
+	}
+}
