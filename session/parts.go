@@ -118,6 +118,15 @@ type Request struct {
 	Cage       string // what is in force around psql, for the manifest
 }
 
+// Quorum is who must watch this session: what the mode asks for, and nobody
+// when the glass was broken.
+func (r Request) Quorum() Quorum {
+	if r.BreakGlass {
+		return nil
+	}
+	return r.Mode.Shadows
+}
+
 // ErrNoRecording means that there is no recording of a session.
 var ErrNoRecording = errors.New("no such recording")
 
