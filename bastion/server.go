@@ -42,6 +42,7 @@ type Options struct {
 	Admins      []string // groups whose people see and kill every session
 	Sessions    *session.Registry
 	Archive     Archive
+	Reviews     Reviews // without it no glass is broken
 
 	// Open makes a session that has not begun: its tape is ready, or the
 	// error says why not. A session.Cause sets the exit status; its text is
@@ -121,6 +122,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Archive == nil {
 		o.Archive = noArchive{}
+	}
+	if o.Reviews == nil {
+		o.Reviews = noArchive{}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
