@@ -112,7 +112,7 @@ func (s *Session) Gate() Gate {
 func (s *Session) facts() Facts {
 	f := Facts{
 		Ending: context.Cause(s.ctx), Recorder: s.tape.Health().Err,
-		Engineer: s.want.Engineer, Quorum: s.want.Quorum(),
+		Engineer: s.want.Engineer, Quorum: s.want.Mode.Shadows,
 	}
 	for _, x := range s.seats {
 		if x.watching() {
@@ -166,7 +166,7 @@ func (s *Session) turn() {
 		s.opened, s.active = time.Now(), time.Now()
 	}
 	switch {
-	case len(s.want.Quorum()) > 0:
+	case len(s.want.Mode.Shadows) > 0:
 		s.say("the gate is open: " + s.watchers() + " watching.")
 	case !first:
 		s.say("the gate is open again.")
@@ -246,10 +246,7 @@ func (s *Session) state(g Gate) State {
 
 func (s *Session) flags() []string {
 	var flags []string
-	switch {
-	case s.want.BreakGlass:
-		flags = append(flags, "break-glass")
-	case len(s.want.Mode.Shadows) == 0:
+	if len(s.want.Mode.Shadows) == 0 {
 		flags = append(flags, "alone")
 	}
 	if s.cause != nil && s.cause.Code == Killed {
