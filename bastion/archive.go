@@ -35,3 +35,22 @@ type Archive interface {
 	// they do not get to see it.
 	Viewed(ctx context.Context, who session.Identity, what, id string) error
 }
+
+// Reviews says who owes a review, and takes reviews. IDs and errors are as
+// those of Archive.
+type Reviews interface {
+	// Asked returns who asked for what, as the recording proves it; of the rules of
+	// the mode only who must watch. A recording that is not whole yet is
+	// session.ErrNoRecording, wrapped.
+	Asked(ctx context.Context, id string) (session.Request, error)
+	// Owes returns the sessions that this person opened alone and that must be
+	// signed off before they may do that again. On an error they may not.
+	Owes(who session.Identity) ([]string, error)
+	// Review puts into the books what a person says of a recording: "ok" or
+	// "raise", and why. Who has not replayed it since it ended is refused
+	// with a session.Cause. Whether they may review it has been asked before.
+	Review(ctx context.Context, who session.Identity, id, what, note string) error
+	// Reviewed returns the last review of a session and whose it is; nothing
+	// when there is none.
+	Reviewed(id string) (what, by string)
+}

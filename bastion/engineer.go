@@ -34,9 +34,16 @@ func (v *visit) open(want wish) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	why := "this mode asks for a reason"
+	if request.BreakGlass {
+		if err := v.mayBreakGlass(want.target, want.mode); err != nil {
+			return 0, err
+		}
+		why = "breaking glass takes a reason"
+	}
 	in := bufio.NewReaderSize(v.ch, 4<<10)
-	if want.mode.Reason && request.Reason == "" {
-		if request.Reason, err = v.askReason(in); err != nil {
+	if (want.mode.Reason || request.BreakGlass) && request.Reason == "" {
+		if request.Reason, err = v.askReason(in, why); err != nil {
 			return 0, err
 		}
 	}
@@ -55,10 +62,11 @@ func (v *visit) open(want wish) (status int, err error) {
 
 // asked is the request as the command and the connection say it.
 func (v *visit) asked(want wish) (session.Request, error) {
-	args, reason, err := psqlArguments(v.command)
+	order, err := readOrder(v.command)
 	if err != nil {
 		return session.Request{}, err
 	}
+	args := order.args
 	if v.pty && len(args) > 0 {
 		return session.Request{}, misuse("arguments for psql go without a terminal: leave out -t")
 	}
@@ -71,8 +79,8 @@ func (v *visit) asked(want wish) (session.Request, error) {
 		args = nil
 	}
 	return session.Request{
-		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: session.OneLine(reason, maxAnswer),
-		Args: args, Term: v.term, Env: v.locale(),
+		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: session.OneLine(order.reason, maxAnswer),
+		BreakGlass: order.breakGlass, Args: args, Term: v.term, Env: v.locale(),
 	}, nil
 }
 
@@ -88,10 +96,11 @@ func (v *visit) locale() []string {
 	return list
 }
 
-// askReason asks until there is one. Without a terminal there is nobody to ask.
-func (v *visit) askReason(in *bufio.Reader) (string, error) {
+// askReason asks until there is one, and says why. Without a terminal there is
+// nobody to ask.
+func (v *visit) askReason(in *bufio.Reader, why string) (string, error) {
 	if !v.pty {
-		return "", refusal("this mode asks for a reason: put --reason 'text' before psql's arguments")
+		return "", refusal("%s: put --reason 'text' before psql's arguments", why)
 	}
 	for {
 		text, err := askLine(in, v.ch, "Reason: ")
@@ -101,7 +110,7 @@ func (v *visit) askReason(in *bufio.Reader) (string, error) {
 		if text = session.OneLine(text, maxAnswer); text != "" {
 			return text, nil
 		}
-		fmt.Fprint(v.output(), "This mode asks for a reason; Ctrl-C leaves.\n")
+		fmt.Fprintf(v.output(), "%s%s; Ctrl-C leaves.\n", strings.ToUpper(why[:1]), why[1:])
 	}
 }
 
@@ -113,13 +122,22 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 		// The bastion is stopping: the session begins, ends and is sealed.
 		s.Finish(asCause(err))
 	}
-	v.log.Info("session asked for", "session", s.Request().ID, "target", s.Request().Target.Name,
-		"mode", s.Request().Mode.Name, "reason", s.Request().Reason)
+	v.announce(s.Request())
 	v.greet(s.Request())
 	v.conn.runs.Store(true)
 	defer v.conn.runs.Store(false)
 	status, _ = s.Run(v.ctx, v.terminal(in))
 	return status
+}
+
+// announce writes into the log that somebody has asked for a session.
+func (v *visit) announce(r session.Request) {
+	about := []any{"session", r.ID, "target", r.Target.Name, "mode", r.Mode.Name, "reason", r.Reason}
+	if r.BreakGlass {
+		v.log.Warn("glass broken", append(about, "review", session.Brief(r.Mode.BreakGlass.Review))...)
+		return
+	}
+	v.log.Info("session asked for", about...)
 }
 
 func asCause(err error) session.Cause {
@@ -145,6 +163,10 @@ func (v *visit) terminal(in io.Reader) session.Terminal {
 
 // greet tells an engineer what they asked for and what comes now.
 func (v *visit) greet(r session.Request) {
+	if r.BreakGlass {
+		v.greetAlone(r)
+		return
+	}
 	if !v.pty {
 		if len(r.Mode.Shadows) > 0 {
 			fmt.Fprintf(v.errors(), "twokey: %s, mode %s, recorded as %s; it takes %s to watch: %s\n",
@@ -166,6 +188,7 @@ func (v *visit) greet(r session.Request) {
 	if here := v.server.couldCome(r); len(here) > 0 {
 		fmt.Fprintf(w, "Connected now, and may: %s.\n", strings.Join(here, ", "))
 	}
+	v.offerGlass(w, r)
 }
 
 // couldCome is who is connected and may sit down.

@@ -9,13 +9,24 @@ import (
 
 // For the tests of what a client's bytes are read as.
 var (
-	PsqlArguments = psqlArguments
-	ParsePTY      = parsePTY
-	ParseWindow   = parseWindow
-	ParseEnv      = parseEnv
-	ParseExec     = parseExec
-	SessionID     = sessionID
+	ParsePTY    = parsePTY
+	ParseWindow = parseWindow
+	ParseEnv    = parseEnv
+	ParseExec   = parseExec
+	SessionID   = sessionID
 )
+
+// PsqlArguments reads the command of an engineer.
+func PsqlArguments(command string) (args []string, reason string, err error) {
+	o, err := readOrder(command)
+	return o.args, o.reason, err
+}
+
+// BreaksGlass reports whether a command asks to open a mode alone.
+func BreaksGlass(command string) bool {
+	o, err := readOrder(command)
+	return err == nil && o.breakGlass
+}
 
 // Words splits a command.
 func Words(command string) []string { return texts(split(command)) }

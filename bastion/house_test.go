@@ -63,7 +63,7 @@ var twoModes = session.Target{Name: "orders", Modes: []session.Mode{
 	{Name: "write", Engineers: []string{"engineering"}, Reason: true, Limits: session.Limits{Wait: time.Minute, Grace: time.Minute},
 		Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering"}}}},
 	{Name: "watched", Engineers: []string{"engineering"}, Limits: session.Limits{Wait: time.Minute, Grace: time.Minute},
-		Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering"}}}},
+		Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, BreakGlass: session.BreakGlass{Groups: []string{"oncall"}, Review: 24 * time.Hour}},
 }}
 
 // open starts a bastion; change may alter its options first.
@@ -73,7 +73,7 @@ func open(t *testing.T, change ...func(*bastion.Options)) *house {
 		served: make(chan error, 1), tapes: map[string]*tape{}, psqls: map[string]*psql{}}
 	o := bastion.Options{
 		HostSigners: []ssh.Signer{newKey(t)}, Authority: h.ca, Logins: h.desk, Targets: []session.Target{twoModes},
-		Auditors: []string{"security"}, Admins: []string{"platform"}, Sessions: &session.Registry{}, Archive: h.archive,
+		Auditors: []string{"security"}, Admins: []string{"platform"}, Sessions: &session.Registry{}, Archive: h.archive, Reviews: h.archive,
 		Open: h.openSession, NewID: h.newID, HostName: "bastion:2222", CheckArgs: checkArgs,
 		Log:    slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Limits: bastion.Limits{Keepalive: 50 * time.Millisecond},
@@ -340,6 +340,10 @@ type archive struct {
 	noBooks   bool // that somebody looked cannot be written down
 	finding   error
 	slow      bool // verifying takes until it is stopped
+
+	asked    map[string]session.Request // by session that has ended
+	owes     []string
+	reviewed []string // who, what, of which session, and the note
 }
 
 func (a *archive) List(context.Context) iter.Seq2[session.Summary, error] {
@@ -392,6 +396,41 @@ func (a *archive) Viewed(_ context.Context, who session.Identity, what, id strin
 	}
 	a.looked = append(a.looked, who.Name+" "+what+" "+id)
 	return nil
+}
+
+func (a *archive) Asked(_ context.Context, id string) (session.Request, error) {
+	if want, ok := a.asked[id]; ok {
+		return want, nil
+	}
+	return session.Request{}, fmt.Errorf("%s: %w", id, session.ErrNoRecording)
+}
+
+func (a *archive) Owes(session.Identity) ([]string, error) {
+	if a.noBooks {
+		return nil, errors.New("disk full")
+	}
+	return a.owes, nil
+}
+
+func (a *archive) Review(_ context.Context, who session.Identity, id, what, note string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Contains(a.looked, who.Name+" replay "+id) {
+		return session.Cause{Code: session.Refused, Text: "replay it first"}
+	}
+	a.reviewed = append(a.reviewed, strings.TrimSpace(strings.Join([]string{who.Name, what, id, note}, " ")))
+	return nil
+}
+
+func (a *archive) Reviewed(id string) (what, by string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.reviewed {
+		if words := strings.Fields(r); words[2] == id {
+			what, by = words[1], words[0]
+		}
+	}
+	return what, by
 }
 
 // tape is a recording in memory.

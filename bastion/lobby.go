@@ -100,7 +100,7 @@ func (v *visit) commands() *cobra.Command {
 		}
 		return misuse("%s; try: %s", session.OneLine(err.Error(), 200), v.server.command("help", c.Name()))
 	})
-	root.AddCommand(v.loginCommand(), v.whoamiCommand(), v.targetsCommand(), v.shadowCommand(), v.killCommand(), v.revokeCommand())
+	root.AddCommand(v.loginCommand(), v.whoamiCommand(), v.targetsCommand(), v.shadowCommand(), v.killCommand(), v.revokeCommand(), v.reviewCommand())
 	root.AddCommand(v.recordings().Commands("sessions", "replay", "export", "verify")...)
 	root.SetHelpCommand(v.helpCommand(root))
 	plain := root.HelpFunc()
@@ -136,6 +136,7 @@ func (v *visit) help(w io.Writer, root *cobra.Command) {
 	t.add(v.server.commandAs("TARGET+MODE"), "psql in another mode")
 	t.add(v.server.commandAs("TARGET")+" -- --csv -c 'select 1'", "psql without a terminal: -c and its SQL come last")
 	t.add(v.server.commandAs("TARGET")+" -- --reason 'ticket 42' --csv", "a script on standard input; the reason comes first")
+	t.add(v.server.line("ssh -t", "TARGET+MODE@", []string{"--", breakGlass}), "alone, in an emergency, if you may; somebody else must review it")
 	t.print(w)
 	fmt.Fprintf(w, "\nCommands:\n")
 	t = table{}
@@ -167,7 +168,14 @@ func (v *visit) overview(w io.Writer) error {
 			}
 			waiting.add(row...)
 		default:
-			live.add(append(row, s.Gate().String(), "watched by "+orNobody(sum.Shadows), shadow.Stored(s.Health()))...)
+			row = append(row, s.Gate().String(), "watched by "+orNobody(sum.Shadows), shadow.Stored(s.Health()))
+			if s.Request().BreakGlass {
+				row = append(row, "GLASS BROKEN: opened alone")
+				if v.mayShadow(s) {
+					row = append(row, v.server.seatCommand(sum.Code))
+				}
+			}
+			live.add(row...)
 		}
 	}
 	section(w, "Waiting for a shadow:", waiting, "nobody")

@@ -108,15 +108,11 @@ func (o offer) watched() string {
 func (v *visit) offers() []offer {
 	var list []offer
 	for _, t := range v.server.Targets {
-		for i, m := range t.Modes {
+		for _, m := range t.Modes {
 			if mayOpen(v.who, t, m) != nil {
 				continue
 			}
-			name := t.Name
-			if i > 0 {
-				name += "+" + m.Name
-			}
-			o := offer{Target: t.Name, Mode: m.Name, Reason: m.Reason, Command: v.server.commandAs(name)}
+			o := offer{Target: t.Name, Mode: m.Name, Reason: m.Reason, Command: v.server.commandAs(userFor(t, m))}
 			for _, n := range m.Shadows {
 				o.Needs = append(o.Needs, n.String())
 			}

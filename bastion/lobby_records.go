@@ -9,16 +9,18 @@ import (
 )
 
 // This file gives the commands about recordings to a visitor: what they see,
-// and that only auditors look inside, each time in the books.
+// and that only auditors look inside, each time in the books. What was opened alone
+// may be replayed by those who may review it, too.
 
 // recordings are the commands as this visitor may use them.
 func (v *visit) recordings() Recordings {
 	return Recordings{
-		Archive: v.server.Archive,
-		Live:    v.live,
-		Sees:    v.sees,
-		Look:    v.look,
-		Play:    v.play,
+		Archive:  v.server.Archive,
+		Live:     v.live,
+		Sees:     v.sees,
+		Reviewed: v.server.Reviews.Reviewed,
+		Look:     v.look,
+		Play:     v.play,
 	}
 }
 
@@ -52,8 +54,12 @@ func (v *visit) sees(s session.Summary) bool {
 
 // look lets auditors look, and writes down that they did before they see anything.
 func (v *visit) look(ctx context.Context, what, id string) error {
-	if !v.auditor() {
-		return refusal("%s is for auditors, people from %s, and you are not one", what, orNobody(v.server.Auditors))
+	if !v.auditor() && !(what == "replay" && v.mayReplay(ctx, id)) {
+		also := ""
+		if what == "replay" {
+			also = "; what was opened alone is, once it is stored, for those who may review it, too"
+		}
+		return refusal("%s is for auditors, people from %s, and you are not one%s", what, orNobody(v.server.Auditors), also)
 	}
 	v.log.Info("audit", "what", what, "session", id)
 	if err := v.server.Archive.Viewed(ctx, v.who, what, id); err != nil {

@@ -30,6 +30,9 @@ type Recordings struct {
 	Live iter.Seq[session.Summary]
 	// Sees says which sessions of the archive appear in listings; nil for all.
 	Sees func(session.Summary) bool
+	// Reviewed returns the last review of a session, and whose it is; nil when
+	// nobody knows.
+	Reviewed func(id string) (what, by string)
 	// Look is asked before anybody looks into a recording ("replay",
 	// "export", "verify", "search"; id is empty for all of them): it allows and
 	// puts it into the books, or says why not. Nil allows.
@@ -63,6 +66,7 @@ type filter struct {
 	user, target string
 	since, until time.Time
 	grep         string
+	unreviewed   bool
 }
 
 func (r Recordings) listCommand(name string) *cobra.Command {
@@ -92,6 +96,9 @@ func (r Recordings) listCommand(name string) *cobra.Command {
 	c.Flags().StringVar(&since, "since", "", "begun since: 7d, 12h, 2026-11-23 or RFC 3339")
 	c.Flags().StringVar(&until, "until", "", "begun until: the same")
 	c.Flags().StringVar(&f.grep, "grep", "", "only with a statement that holds this text, in any case (auditors)")
+	if r.Reviewed != nil {
+		c.Flags().BoolVar(&f.unreviewed, "unreviewed", false, "only those opened alone in an emergency that nobody has signed off")
+	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }
@@ -111,11 +118,11 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 			trouble = err
 			fmt.Fprintf(c.ErrOrStderr(), "twokey: %s\n", session.OneLine(err.Error(), 1000))
 		case asJSON:
-			if err := lines.Encode(clean(s)); err != nil {
+			if err := lines.Encode(r.listed(s)); err != nil {
 				return err
 			}
 		default:
-			t.add(row(clean(s))...)
+			t.add(row(r.listed(s))...)
 		}
 	}
 	t.print(c.OutOrStdout())
@@ -123,6 +130,29 @@ func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
 		return failure{statusFailed, "the list is not whole"}
 	}
 	return nil
+}
+
+// listed is a session as listings show it.
+type listed struct {
+	session.Summary
+	Reviewed   string `json:"reviewed,omitempty"` // ok or raise, the last review
+	ReviewedBy string `json:"reviewed_by,omitempty"`
+}
+
+func (r Recordings) listed(s session.Summary) listed {
+	l := listed{Summary: clean(s)}
+	if r.Reviewed != nil {
+		what, by := r.Reviewed(s.ID)
+		l.Reviewed, l.ReviewedBy = what, session.OneLine(by, maxAnswer)
+	}
+	return l
+}
+
+// unreviewed reports whether a session was opened alone in an emergency and
+// nobody has signed it off.
+func (r Recordings) unreviewed(s session.Summary) bool {
+	what, _ := r.Reviewed(s.ID)
+	return slices.Contains(s.Flags, "break-glass") && what != reviewOK
 }
 
 // clean takes out of a summary what could drive a terminal: the store has it
@@ -147,14 +177,20 @@ func clean(s session.Summary) session.Summary {
 }
 
 // row is a session, clean, for people.
-func row(s session.Summary) []string {
-	state := string(s.State)
+func row(s listed) []string {
+	state, flags := string(s.State), slices.Clone(s.Flags)
+	switch s.Reviewed {
+	case reviewOK:
+		flags = append(flags, "signed off by "+s.ReviewedBy)
+	case reviewRaise:
+		flags = append(flags, "raised by "+s.ReviewedBy)
+	}
 	if s.Cause != nil {
 		state = s.Cause.Error()
 	}
 	return []string{
 		s.ID, s.Code, s.Started.UTC().Format("2006-01-02 15:04:05Z"), session.OneLine(s.Engineer, 40), session.OneLine(s.Target+"+"+s.Mode, 60),
-		fmt.Sprintf("%d statements", s.Statements), session.OneLine(state, 80), session.OneLine(strings.Join(s.Shadows, ", "), 80), session.OneLine(s.Reason, 80),
+		fmt.Sprintf("%d statements", s.Statements), session.OneLine(state, 80), session.OneLine(strings.Join(flags, ", "), 120), session.OneLine(strings.Join(s.Shadows, ", "), 80), session.OneLine(s.Reason, 80),
 	}
 }
 
@@ -186,7 +222,7 @@ func (r Recordings) matching(ctx context.Context, f filter) iter.Seq2[session.Su
 	return func(yield func(session.Summary, error) bool) {
 		for s, err := range r.all(ctx) {
 			if err == nil {
-				if !f.matches(s) {
+				if !f.matches(s) || f.unreviewed && !r.unreviewed(s) {
 					continue
 				}
 				var holds bool
@@ -375,3 +411,15 @@ func (noArchive) Verify(context.Context, []string, io.Writer) error { return err
 func (noArchive) Viewed(context.Context, session.Identity, string, string) error {
 	return errNoArchive
 }
+
+func (noArchive) Asked(context.Context, string) (session.Request, error) {
+	return session.Request{}, errNoArchive
+}
+
+func (noArchive) Owes(session.Identity) ([]string, error) { return nil, errNoArchive }
+
+func (noArchive) Review(context.Context, session.Identity, string, string, string) error {
+	return errNoArchive
+}
+
+func (noArchive) Reviewed(string) (what, by string) { return "", "" }

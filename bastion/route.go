@@ -44,6 +44,14 @@ func route(user string, targets []session.Target) (wish, error) {
 	return wish{}, nil
 }
 
+// userFor is the user name that asks for a mode.
+func userFor(t session.Target, m session.Mode) string {
+	if len(t.Modes) > 0 && t.Modes[0].Name == m.Name {
+		return t.Name
+	}
+	return t.Name + "+" + m.Name
+}
+
 func modeNames(t session.Target) []string {
 	names := make([]string, len(t.Modes))
 	for i, m := range t.Modes {

@@ -43,6 +43,7 @@ type Options struct {
 	Sessions    *session.Registry
 	Archive     Archive
 	Revocations Revocations
+	Reviews     Reviews // without it no glass is broken
 
 	// Open makes a session that has not begun: its tape is ready, or the
 	// error says why not. A session.Cause sets the exit status; its text is
@@ -125,6 +126,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Revocations == nil {
 		o.Revocations = noRevocations{}
+	}
+	if o.Reviews == nil {
+		o.Reviews = noArchive{}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -101,20 +101,55 @@ func texts(words []word) []string {
 // maxWords bounds the arguments of a command.
 const maxWords = 256
 
-// psqlArguments reads what an engineer wants of psql: a reason, when the
-// command begins with --reason, and the arguments.
-func psqlArguments(command string) (args []string, reason string, err error) {
+// breakGlass opens a mode alone.
+const breakGlass = "--break-glass"
+
+// order is what an engineer's command says.
+type order struct {
+	breakGlass bool
+	reason     string
+	args       []string // psql's
+}
+
+// readOrder reads what an engineer wants: what is for twokey, at the beginning, and
+// psql's arguments.
+func readOrder(command string) (o order, err error) {
 	if strings.ContainsRune(command, 0) {
-		return nil, "", misuse("the command holds a NUL character")
+		return order{}, misuse("the command holds a NUL character")
 	}
 	words := split(command)
 	if len(words) > maxWords {
-		return nil, "", misuse("more than %d words; put SQL into a file and pipe it in: %s < file.sql", maxWords, "ssh TARGET@HOST")
+		return order{}, misuse("more than %d words; put SQL into a file and pipe it in: %s < file.sql", maxWords, "ssh TARGET@HOST")
 	}
-	if words, reason, err = takeReason(command, words); err != nil {
-		return nil, "", err
+	if words, err = o.takeOurs(words); err != nil {
+		return order{}, err
 	}
-	args = []string{}
+	o.args, err = psqlArguments(command, words)
+	return o, err
+}
+
+// takeOurs reads --break-glass and --reason, in any order, up to the first word
+// that is neither.
+func (o *order) takeOurs(words []word) (rest []word, err error) {
+	for len(words) > 0 {
+		switch {
+		case words[0].text == breakGlass:
+			o.breakGlass = true
+			words = words[1:]
+			continue
+		case o.reason != "":
+			return words, nil
+		}
+		if words, o.reason, err = takeReason(words); err != nil || o.reason == "" {
+			return words, err
+		}
+	}
+	return words, nil
+}
+
+// psqlArguments reads the arguments for psql.
+func psqlArguments(command string, words []word) ([]string, error) {
+	args := []string{}
 	for i, w := range words {
 		option, attached, ok := commandOption(w.text)
 		if !ok || w.quoted {
@@ -129,14 +164,14 @@ func psqlArguments(command string) (args []string, reason string, err error) {
 			args = append(args, option) // the next word is the SQL, as it was quoted
 		default:
 			sql, err := trailingSQL(command[w.end-len(attached):])
-			return append(args, option, sql), reason, err
+			return append(args, option, sql), err
 		}
 	}
-	return args, reason, nil
+	return args, nil
 }
 
 // takeReason reads --reason 'text', or --reason and the words up to the next option.
-func takeReason(command string, words []word) (rest []word, reason string, err error) {
+func takeReason(words []word) (rest []word, reason string, err error) {
 	if len(words) == 0 {
 		return words, "", nil
 	}

@@ -69,6 +69,29 @@ func TestPsqlArguments(t *testing.T) {
 	}
 }
 
+func TestBreakGlassStandsBeforeWhatIsPsqls(t *testing.T) {
+	for command, c := range map[string]struct {
+		glass  bool
+		args   []string
+		reason string
+	}{
+		"--break-glass": {true, []string{}, ""},
+		"--break-glass --reason db down -c select 1":  {true, []string{"-c", "select 1"}, "db down"},
+		"--reason db down --break-glass --csv":        {true, []string{"--csv"}, "db down"},
+		"--reason 'db down' --break-glass":            {true, []string{}, "db down"},
+		"--csv --break-glass":                         {false, []string{"--csv", "--break-glass"}, ""},
+		"--reason the glass -- break-glass":           {false, []string{"--", "break-glass"}, "the glass"},
+		"-c select 1 --break-glass now":               {false, []string{"-c", "select 1 --break-glass now"}, ""},
+		"--break-glass=no":                            {false, []string{"--break-glass=no"}, ""},
+		"--reason a --break-glass --reason b c --csv": {true, []string{"--reason", "b", "c", "--csv"}, "a"},
+	} {
+		args, reason, err := bastion.PsqlArguments(command)
+		if err != nil || bastion.BreaksGlass(command) != c.glass || !slices.Equal(args, c.args) || reason != c.reason {
+			t.Errorf("%q is read as glass %v, %q, reason %q, %v; want %+v", command, bastion.BreaksGlass(command), args, reason, err, c)
+		}
+	}
+}
+
 func TestSessionID(t *testing.T) {
 	for typed, want := range map[string]string{
 		"7kq2m": "7KQ2M", "oil0l": "01101", "01jd0000000000000000000001": "01JD0000000000000000000001",

@@ -41,12 +41,19 @@ func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive 
 	return &Archive{store: s, keys: keys, books: books}
 }
 
-// Viewed puts into the books that a person looked. See Recorder.Viewed.
+// Viewed puts into the books that a person looked. See Recorder.Viewed. Who
+// replays a recording that is whole may review it from then on.
 func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id string) error {
 	if a.books == nil {
-		return errors.New("there is no ledger to note this in")
+		return errNoBooks
 	}
-	return a.books.Viewed(ctx, who, what, id)
+	if err := a.books.Viewed(ctx, who, what, id); err != nil || what != ViewReplay || id == "" {
+		return err
+	}
+	if _, err := a.Asked(ctx, id); err != nil {
+		return nil // it still runs, or shows itself not to be proven when it is read
+	}
+	return a.books.reviews.saw(id, who)
 }
 
 // List yields the sessions that have ended, newest first, as their manifests
@@ -219,13 +226,26 @@ func (a *Archive) contents(ctx context.Context, id string) (list []Segment, plac
 	if place, err = folder(id); err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrNoRecording, err)
 	}
+	m, err := a.manifest(ctx, place)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case m == nil:
+		list, err = a.unproven(ctx, place)
+		return list, place, err
+	}
+	return m.Segments, place, nil
+}
+
+// manifest returns the manifest of a recording, proven where keys are trusted,
+// or nil when there is none.
+func (a *Archive) manifest(ctx context.Context, place string) (*Manifest, error) {
 	data, _, err := a.store.Get(ctx, place+manifestName, "", maxManifest)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
-		list, err = a.unproven(ctx, place)
-		return list, place, err
+		return nil, nil
 	case err != nil:
-		return nil, "", err
+		return nil, err
 	}
 	if len(a.keys) > 0 {
 		sig, _, err := a.store.Get(ctx, place+signatureName, "", maxSignature)
@@ -233,17 +253,17 @@ func (a *Archive) contents(ctx context.Context, id string) (list []Segment, plac
 			err = checkSignature(a.keys, ManifestNamespace, data, sig)
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("the manifest is not proven: %w", err)
+			return nil, fmt.Errorf("the manifest is not proven: %w", err)
 		}
 	}
 	m, err := parseManifest(data)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if m.Session.ID != idOf(place) {
-		return nil, "", fmt.Errorf("the manifest is that of another session, %.40q", m.Session.ID)
+		return nil, fmt.Errorf("the manifest is that of another session, %.40q", m.Session.ID)
 	}
-	return m.Segments, place, nil
+	return m, nil
 }
 
 // unproven lists the segments of a recording that has no manifest yet.

@@ -374,7 +374,8 @@ func (rec *recording) flags(m Manifest, alarm bool) []string {
 			flags = append(flags, flag)
 		}
 	}
-	add("alone", len(m.Session.Quorum) == 0)
+	add("alone", len(m.Session.Quorum) == 0 && !m.Session.BreakGlass)
+	add("break-glass", m.Session.BreakGlass)
 	add("killed", m.Cause.Code == session.Killed)
 	add("alarm", alarm)
 	add("unclean", m.Cause.Code == session.Unclean)

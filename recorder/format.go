@@ -51,16 +51,20 @@ type About struct {
 	Engineer session.Identity `json:"engineer"`
 	Target   string           `json:"target"`
 	Mode     string           `json:"mode"`
-	Quorum   session.Quorum   `json:"quorum"` // empty: opened alone
+	Quorum   session.Quorum   `json:"quorum"` // what the mode asks for; empty: nobody
 	Reason   string           `json:"reason,omitempty"`
 	Args     []string         `json:"args,omitempty"` // psql's, without a terminal
 	Size     session.Size     `json:"size,omitzero"`  // of the terminal
 	Term     string           `json:"term,omitempty"`
 	Env      []string         `json:"env,omitempty"`
 	Cage     string           `json:"cage,omitempty"`
-	Started  time.Time        `json:"started"`
-	Node     string           `json:"node"`              // the bastion that recorded it
-	Version  string           `json:"version,omitempty"` // of twokey
+
+	// BreakGlass: opened in an emergency without the quorum.
+	BreakGlass bool `json:"break_glass,omitempty"`
+
+	Started time.Time `json:"started"`
+	Node    string    `json:"node"`              // the bastion that recorded it
+	Version string    `json:"version,omitempty"` // of twokey
 }
 
 // begin is the first event of a tape.
@@ -86,7 +90,7 @@ type Manifest struct {
 	Session About         `json:"session"`
 	Ended   time.Time     `json:"ended"`
 	Cause   session.Cause `json:"cause"`
-	Flags   []string      `json:"flags,omitempty"` // alone, killed, alarm, unclean, recovered, damaged
+	Flags   []string      `json:"flags,omitempty"` // alone, break-glass, killed, alarm, unclean, recovered, damaged
 	Seats   []Seat        `json:"seats,omitempty"`
 	Totals  Totals        `json:"totals"`
 
@@ -144,16 +148,18 @@ type Entry struct {
 	Sequence int64     `json:"sequence"`           // from 1
 	Previous string    `json:"previous,omitempty"` // SHA-256 of the entry before, hex
 	Time     time.Time `json:"time"`
-	Type     string    `json:"type"` // sealed, viewed
+	Type     string    `json:"type"` // sealed, viewed, reviewed
 
 	Session  string            `json:"session,omitempty"`  // which recording; empty for all
 	Manifest string            `json:"manifest,omitempty"` // sealed: SHA-256 of manifest.json
-	Who      *session.Identity `json:"who,omitempty"`      // viewed: by whom
-	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify, search
+	Who      *session.Identity `json:"who,omitempty"`      // viewed, reviewed: by whom
+	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify, search; reviewed: ok, raise
+	Note     string            `json:"note,omitempty"`     // reviewed: their words
 }
 
 // Types of entries.
 const (
-	EntrySealed = "sealed"
-	EntryViewed = "viewed"
+	EntrySealed   = "sealed"
+	EntryViewed   = "viewed"
+	EntryReviewed = "reviewed"
 )

@@ -75,11 +75,12 @@ func (o *Options) fill() {
 
 // Recorder makes tapes and brings them to the store.
 type Recorder struct {
-	o     Options
-	node  string
-	lock  *os.File
-	books *books
-	zstd  *zstd.Encoder // EncodeAll may be called by many
+	o       Options
+	node    string
+	lock    *os.File
+	books   *books
+	reviews *reviews
+	zstd    *zstd.Encoder // EncodeAll may be called by many
 
 	ctx     context.Context // ends when Close gives up; uploads stop
 	stop    context.CancelFunc
@@ -136,6 +137,9 @@ func (r *Recorder) open() (err error) {
 	if r.node, err = nodeName(r.o.Dir, r.o.Node); err != nil {
 		return err
 	}
+	if r.reviews, err = openReviews(r.o.Dir); err != nil {
+		return err
+	}
 	r.books, err = openBooks(r.o.Dir, r.node, r.o.Signer)
 	return err
 }
@@ -185,7 +189,11 @@ func (r *Recorder) begin(ctx context.Context, want session.Request) (*Tape, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, beginPatience)
 	defer cancel()
-	if err := t.first(ctx); err != nil {
+	err = t.first(ctx)
+	if err == nil && want.BreakGlass {
+		err = r.reviews.owe(want)
+	}
+	if err != nil {
 		t.giveUp(err)
 		return nil, err
 	}
@@ -196,7 +204,7 @@ func (r *Recorder) begin(ctx context.Context, want session.Request) (*Tape, erro
 func (r *Recorder) about(want session.Request) About {
 	return About{
 		ID: want.ID, Code: want.Code, Engineer: want.Engineer,
-		Target: want.Target.Name, Mode: want.Mode.Name, Quorum: want.Mode.Shadows, Reason: want.Reason,
+		Target: want.Target.Name, Mode: want.Mode.Name, Quorum: want.Mode.Shadows, Reason: want.Reason, BreakGlass: want.BreakGlass,
 		Args: want.Args, Size: want.Size, Term: want.Term, Env: want.Env, Cage: want.Cage,
 		Started: want.Started.Round(0).UTC(), Node: r.node, Version: r.o.Version,
 	}

@@ -339,7 +339,8 @@ func (t *tally) compare(m *Manifest) (findings []string) {
 }
 
 func (t *tally) compareFlags(m *Manifest) (findings []string) {
-	t.flags["alone"] = len(m.Session.Quorum) == 0
+	t.flags["alone"] = len(m.Session.Quorum) == 0 && !m.Session.BreakGlass
+	t.flags["break-glass"] = m.Session.BreakGlass
 	if t.end != nil {
 		t.flags["killed"] = t.end.Code == session.Killed
 		t.flags["unclean"] = t.end.Code == session.Unclean

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
 )
 
 // This file judges a whole store: each recording, each node's ledger, and both
@@ -28,10 +29,11 @@ type auditor struct {
 	ctx       context.Context
 	w         io.Writer
 	all, bad  int
-	manifests map[string]sealed   // by session
-	chains    map[string][]sealed // by node
-	noted     map[string]bool     // sessions that a ledger knows
-	problems  []string            // about the books
+	manifests map[string]sealed             // by session
+	chains    map[string][]sealed           // by node
+	noted     map[string]bool               // sessions that a ledger knows
+	replayed  map[string][]session.Identity // by session: who replayed it, as far as this ledger was read
+	problems  []string                      // about the books
 }
 
 // sealed is what the books need to know of a recording.
@@ -39,6 +41,7 @@ type sealed struct {
 	id, node, hash, previous string
 	sequence                 int64
 	ended                    time.Time
+	engineer                 session.Identity
 }
 
 func (a *Archive) verifyAll(ctx context.Context, w io.Writer) error {
@@ -95,7 +98,7 @@ func (u *auditor) recordings() error {
 			u.bad++
 		}
 		if m := r.Manifest; m != nil {
-			s := sealed{id: r.ID, node: m.Session.Node, hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended}
+			s := sealed{id: r.ID, node: m.Session.Node, hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended, engineer: m.Session.Engineer}
 			u.manifests[s.id] = s
 			u.chains[s.node] = append(u.chains[s.node], s)
 		}
@@ -166,6 +169,7 @@ func (u *auditor) ledger(node store.Object) error {
 		return err
 	}
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(base(a), base(b)) })
+	u.replayed = map[string][]session.Identity{}
 	var before Entry
 	hash := ""
 	for _, name := range names {
@@ -252,9 +256,20 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 	case hash != e.Previous && (hash != "" || e.Sequence == 1):
 		u.problem("%s: number %d does not continue the one before it", node, e.Sequence)
 	}
-	if e.Type != EntrySealed {
-		return
+	switch e.Type {
+	case EntrySealed:
+		u.checkSealed(node, e)
+	case EntryViewed:
+		if e.What == ViewReplay && e.Who != nil && e.Who.Valid() {
+			u.replayed[e.Session] = append(u.replayed[e.Session], *e.Who)
+		}
+	case EntryReviewed:
+		u.checkReview(node, e)
 	}
+}
+
+// checkSealed checks that the recording an entry speaks of is there.
+func (u *auditor) checkSealed(node string, e Entry) {
 	u.noted[e.Session] = true
 	m, there := u.manifests[e.Session]
 	switch {
@@ -262,5 +277,19 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 		u.problem("%s: recording %s is in the ledger, and missing from the store or not proven", node, e.Session)
 	case m.hash != e.Manifest:
 		u.problem("%s: recording %s has another manifest than the ledger says", node, e.Session)
+	}
+}
+
+// checkReview checks that whoever reviewed a recording had replayed it, by the
+// same ledger, and is not its engineer.
+func (u *auditor) checkReview(node string, e Entry) {
+	m, there := u.manifests[e.Session]
+	switch {
+	case e.Who == nil || !e.Who.Valid():
+		u.problem("%s: number %d is a review by nobody", node, e.Sequence)
+	case !slices.ContainsFunc(u.replayed[e.Session], e.Who.SamePersonAs):
+		u.problem("%s: number %d is a review of %s by %s, who had not replayed it", node, e.Sequence, e.Session, session.OneLine(e.Who.Name, 80))
+	case there && m.engineer.SamePersonAs(*e.Who):
+		u.problem("%s: number %d is a review of %s by its own engineer", node, e.Sequence, e.Session)
 	}
 }

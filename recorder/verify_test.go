@@ -225,6 +225,15 @@ var tampers = []struct {
 		l.replace(1, bytes.Replace(l.plain(1), []byte(`\"quorum\":[{\"count\":1,\"groups\":[\"dba\"]}]`), []byte(`\"quorum\":null`), 1))
 		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Session.Quorum = nil })
 	}, `by the tape "alone" is true`},
+	{"glass that nobody broke, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Flags = append(m.Flags, "break-glass") })
+	}, `by the tape "break-glass" is false`},
+	{"glass that was broken by the manifest alone, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) {
+			m.Flags = append(m.Flags, "break-glass")
+			m.Session.BreakGlass = true
+		})
+	}, "do not agree on who asked for what"},
 	{"lengths that lie, signed", func(l *loot) {
 		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Plain++ })
 	}, "decompresses to something else"},

@@ -341,8 +341,26 @@ var mistakes = []struct {
 	{"rows: none", "idle: 15m,", "idle: 15m, rows: 0,", []string{
 		"twokey.yaml:33:60: rows: 0 is out of range; allowed: 1 to 1000000000000",
 	}},
-	{"not built: break_glass", "reason: required", "break_glass: {groups: [oncall], review: 24h}", []string{
-		"twokey.yaml:32:9: break_glass: not built yet: opening alone in an emergency; leave it out",
+	{"glass that nobody may break", "{groups: [oncall], review: 12h}", "{groups: [], review: 12h}", []string{
+		"twokey.yaml:34:31: groups: has 0 entries; allowed: 1 to 256",
+	}},
+	{"glass without groups", "{groups: [oncall], review: 12h}", "{review: 12h}", []string{
+		`twokey.yaml:34:9: break_glass: the key "groups" is missing`,
+	}},
+	{"glass without a value", "{groups: [oncall], review: 12h}", "", []string{
+		"twokey.yaml:34:9: break_glass: has no value; expected a mapping of groups, review",
+	}},
+	{"glass: an unknown key", "{groups: [oncall], review: 12h}", "{groups: [oncall], reveiw: 12h}", []string{
+		`twokey.yaml:34:41: unknown key "reveiw" in break_glass (did you mean "review"?); allowed: groups, review`,
+	}},
+	{"a review in a hurry", "review: 12h", "review: 10m", []string{
+		"twokey.yaml:34:49: review: 10m is out of range; allowed: 1h to 720h",
+	}},
+	{"a review that is never due", "review: 12h", "review: 31d", []string{
+		"twokey.yaml:34:49: review: 31d is out of range; allowed: 1h to 720h",
+	}},
+	{"glass where nobody watches", "        shadows: none\n", "        shadows: none\n        break_glass: {groups: [oncall]}\n", []string{
+		"twokey.yaml:27:22: break_glass: there is no glass to break where nobody has to watch (shadows: none); leave it out",
 	}},
 	{"not built: a role per session", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {admin: {user: twokey, password: {file: x}}, member_of: [app_rw]}", []string{
 		"twokey.yaml:28:17: admin: not built yet: a role made for each session; give user and password",

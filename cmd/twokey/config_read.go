@@ -417,7 +417,7 @@ func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
 		field{"approve", optional, func(entry) {}}, // read below: it takes a shadow
 		field{"reason", optional, func(v entry) { v.wordInto(&reason, "required", "optional") }},
 		field{"limits", optional, func(v entry) { readLimits(v, &m.Limits) }},
-		field{"break_glass", optional, notBuilt("opening alone in an emergency", "leave it out")},
+		field{"break_glass", optional, func(v entry) { readBreakGlass(v, &m.BreakGlass) }},
 	)
 	m.Reason = reason == "required"
 	m.Shadows = c.readShadows(v.get("shadows"), m.Engineers)
@@ -427,7 +427,18 @@ func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
 	if presence := v.get("limits").get("presence"); m.Limits.Presence > 0 && len(m.Shadows) == 0 {
 		presence.wrong("asks a shadow to press a key, and this mode asks for no shadow")
 	}
+	if word, _ := v.get("shadows").scalar(); word == "none" && v.get("break_glass").node != nil {
+		v.get("break_glass").wrong("there is no glass to break where nobody has to watch (shadows: none); leave it out")
+	}
 	return m
+}
+
+func readBreakGlass(v entry, b *session.BreakGlass) {
+	b.Review = 24 * time.Hour
+	v.fields(
+		field{"groups", required, func(v entry) { b.Groups = v.groups() }},
+		field{"review", optional, func(v entry) { v.durationInto(&b.Review, time.Hour, 30*24*time.Hour) }},
+	)
 }
 
 // readApprove reads what waits for a shadow's yes. There must be a shadow to

@@ -49,6 +49,7 @@ targets:
         approve: none
         reason: required
         limits: {wait: 15m, duration: 1h, idle: 15m, grace: 30s}
+        break_glass: {groups: [oncall], review: 12h}
 `
 
 func parse(t *testing.T, text string) *Config {
@@ -75,7 +76,9 @@ func TestWhole(t *testing.T) {
 		{Name: "read", Engineers: []string{"engineering"}, Limits: session.Limits{Wait: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute}},
 		{Name: "write", Engineers: []string{"engineering"}, Reason: true,
 			Shadows: session.Quorum{{Count: 1, Groups: []string{"engineering", "dba"}, Other: "team"}},
-			Limits:  session.Limits{Wait: 15 * time.Minute, Duration: time.Hour, Idle: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute}},
+			Limits:  session.Limits{Wait: 15 * time.Minute, Duration: time.Hour, Idle: 15 * time.Minute, Grace: 30 * time.Second, Approval: 2 * time.Minute},
+
+			BreakGlass: session.BreakGlass{Groups: []string{"oncall"}, Review: 12 * time.Hour}},
 	}}}
 	if got := c.targets(); !reflect.DeepEqual(got, want) {
 		t.Errorf("targets\n got %+v\nwant %+v", got, want)
@@ -115,7 +118,6 @@ func TestWhatIsLeftOut(t *testing.T) {
 		{"count", "{count: 1, ", "{", session.Quorum{{Count: 1, Groups: []string{"engineering", "dba"}, Other: "team"}}},
 		{"groups", "groups: [engineering, dba], ", "", session.Quorum{{Count: 1, Groups: []string{"engineering"}, Other: "team"}}},
 		{"everything", "{count: 1, groups: [engineering, dba], other: team}", "{}", session.Quorum{{Count: 1, Groups: []string{"engineering"}}}},
-		{"shadows: none", shadows, "        shadows: none\n", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := parse(t, edited(t, c.old, c.new)).targets()[0].Modes[1]
@@ -123,6 +125,12 @@ func TestWhatIsLeftOut(t *testing.T) {
 				t.Errorf("got %v, want %v", m.Shadows, c.want)
 			}
 		})
+	}
+	if m := parse(t, whole).targets()[0].Modes[0]; m.Shadows != nil || m.BreakGlass.Groups != nil {
+		t.Errorf("shadows: none: got %v and glass that %v may break", m.Shadows, m.BreakGlass.Groups)
+	}
+	if m := parse(t, edited(t, ", review: 12h", "")).targets()[0].Modes[1]; m.BreakGlass.Review != 24*time.Hour {
+		t.Errorf("review: got %v, want 24h", m.BreakGlass.Review)
 	}
 }
 
@@ -304,6 +312,9 @@ func FuzzConfig(f *testing.F) {
 			for _, m := range target.Modes {
 				if len(m.Engineers) == 0 || m.Limits.Wait <= 0 || m.Limits.Grace <= 0 {
 					t.Fatalf("accepted a mode that nobody bounds: %+v", m)
+				}
+				if m.BreakGlass.Groups != nil && (len(m.Shadows) == 0 || m.BreakGlass.Review < time.Hour) {
+					t.Fatalf("accepted glass that is none, or is reviewed at once: %+v", m)
 				}
 				for _, n := range m.Shadows {
 					if n.Count < 1 || len(n.Groups) == 0 {

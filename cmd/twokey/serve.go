@@ -113,7 +113,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Open: d.openSession,
+		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Reviews: archive, Open: d.openSession,
 		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
@@ -134,7 +134,7 @@ func openCage(ctx context.Context, c CageConfig, log *slog.Logger) (*psql.Cage, 
 
 // openRecordings opens the store and the spool, and seals what a bastion
 // that died has left.
-func (d *daemon) openRecordings(ctx context.Context) (bastion.Archive, error) {
+func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) {
 	c := d.config.Recordings
 	s, err := c.Store.open()
 	if err != nil {
