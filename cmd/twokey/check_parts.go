@@ -219,7 +219,7 @@ func storeAdvice(c StoreConfig) string {
 
 // probeDatabase logs in as a mode does and judges the role.
 func probeDatabase(ctx context.Context, t TargetConfig, m ModeConfig) (string, error) {
-	db, err := t.database(m)
+	db, err := t.database(m, "check")
 	if err != nil {
 		return "", fails("see postgres in the configuration", "%s", err)
 	}

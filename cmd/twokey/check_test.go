@@ -251,7 +251,7 @@ func TestProbeStore(t *testing.T) {
 
 func TestProbeDatabaseThatIsNotThere(t *testing.T) {
 	target := TargetConfig{Name: "orders", Postgres: PostgresConfig{Host: "127.0.0.1", Port: 1, Database: "orders", SSLMode: "disable"}}
-	mode := ModeConfig{User: "app_ro", Password: Secret{Env: "TWOKEY_TEST_NOT"}}
+	mode := ModeConfig{RoleConfig: RoleConfig{User: "app_ro", Password: Secret{Env: "TWOKEY_TEST_NOT"}}}
 	for _, want := range []string{
 		"the password of role app_ro could not be read: the environment variable TWOKEY_TEST_NOT is not set",
 		"no database answers at 127.0.0.1:1",

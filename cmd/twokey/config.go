@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/twokey/twokey/certs/oidc"
@@ -174,19 +177,51 @@ type PostgresConfig struct {
 // ModeConfig is a mode and the database role it logs in with.
 type ModeConfig struct {
 	session.Mode
+	RoleConfig
+	MemberOf []string // not empty: the role is an admin's, who makes one for each session, a member of these
+}
+
+// RoleConfig is a database role and where its password is.
+type RoleConfig struct {
 	User      string
 	Password  Secret
-	Superuser string // repeats User when that role is a superuser and shall be one
+	Command   []string // prints the password, instead
+	Superuser string   // repeats User when that role is a superuser and shall be one
+}
+
+// commandPatience is how long a password_command may take.
+const commandPatience = 30 * time.Second
+
+// password reads the password now; a command is run each time.
+func (c RoleConfig) password(ctx context.Context) (string, error) {
+	if len(c.Command) == 0 {
+		return c.Password.Value()
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.WaitDelay = time.Second
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("password_command %s: %w: %s", c.Command[0], err, session.OneLine(errs.String(), 300))
+	}
+	password, _, _ := strings.Cut(string(out), "\n")
+	if password = strings.TrimSuffix(password, "\r"); password == "" || len(password) > secretLimit {
+		return "", fmt.Errorf("password_command %s printed no password in its first line", c.Command[0])
+	}
+	return password, nil
 }
 
 // database returns the database as one mode logs in to it. It reaches out to
-// nothing; the password is read at each login.
-func (t TargetConfig) database(m ModeConfig) (*pgwire.Database, error) {
+// nothing; the password is read at each login. node is this bastion's name, for
+// the roles it makes.
+func (t TargetConfig) database(m ModeConfig, node string) (*pgwire.Database, error) {
 	return pgwire.NewDatabase(pgwire.Upstream{
 		Host: t.Postgres.Host, Port: t.Postgres.Port, Database: t.Postgres.Database,
 		SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert,
-		User: m.User, Superuser: m.Superuser,
-		Password: func(context.Context) (string, error) { return m.Password.Value() },
+		User: m.User, Superuser: m.Superuser, Password: m.password, MemberOf: m.MemberOf, Node: node,
 	})
 }
 

@@ -362,9 +362,17 @@ var mistakes = []struct {
 	{"glass where nobody watches", "        shadows: none\n", "        shadows: none\n        break_glass: {groups: [oncall]}\n", []string{
 		"twokey.yaml:27:22: break_glass: there is no glass to break where nobody has to watch (shadows: none); leave it out",
 	}},
-	{"not built: a role per session", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {admin: {user: twokey, password: {file: x}}, member_of: [app_rw]}", []string{
-		"twokey.yaml:28:17: admin: not built yet: a role made for each session; give user and password",
-		"twokey.yaml:28:61: member_of: not built yet: a role made for each session; give user and password",
+	{"a role per session without what it is a member of", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {admin: {user: twokey, password: {file: x}}}", []string{
+		`twokey.yaml:28:9: login: the key "member_of" is missing`,
+	}},
+	{"a role per session and one for all", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw, admin: {user: twokey, password: {file: x}}, member_of: [app_rw]}", []string{
+		`twokey.yaml:28:17: unknown key "user" in login; allowed: admin, member_of`,
+	}},
+	{"no password", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw}", []string{
+		`twokey.yaml:28:9: login: the key "password" is missing, or password_command`,
+	}},
+	{"two passwords", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw, password: {file: x}, password_command: [pass, show, db]}", []string{
+		"twokey.yaml:28:70: password_command: is one too many beside password",
 	}},
 	{"not built: lock", "region: us-east-1,", "region: us-east-1, lock: {mode: compliance, days: 365},", []string{
 		"twokey.yaml:13:63: lock: not built yet: Object Lock by twokey; leave it out and set a default retention on the bucket",

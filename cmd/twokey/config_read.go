@@ -455,23 +455,39 @@ func readApprove(v entry, m *session.Mode) {
 	m.Approve = session.Approve(word)
 }
 
+// readLogin reads how a mode logs in: as one role for all its sessions (user), or
+// as an admin who makes a role for each (admin and member_of).
 func (m *ModeConfig) readLogin(v entry) {
-	static := required
-	if v.get("admin").node != nil || v.get("member_of").node != nil {
-		static = optional // one mistake is enough to say
+	admin, memberOf := v.get("admin"), v.get("member_of")
+	if admin.node == nil && memberOf.node == nil {
+		m.RoleConfig.read(v, field{"admin", optional, func(entry) {}}, field{"member_of", optional, func(entry) {}})
+		return
 	}
-	madeRole := notBuilt("a role made for each session", "give user and password")
 	v.fields(
-		field{"user", static, func(v entry) { v.textInto(&m.User) }},
-		field{"password", static, func(v entry) { v.secretInto(&m.Password) }},
-		field{"superuser", optional, func(v entry) { v.textInto(&m.Superuser) }},
-		field{"admin", optional, madeRole},
-		field{"member_of", optional, madeRole},
+		field{"admin", required, func(v entry) { m.RoleConfig.read(v) }},
+		field{"member_of", required, func(v entry) { m.MemberOf = v.texts("roles") }},
 	)
+}
+
+// read reads a role and its password.
+func (c *RoleConfig) read(v entry, more ...field) {
+	v.fields(append([]field{
+		{"user", required, func(v entry) { v.textInto(&c.User) }},
+		{"password", optional, func(v entry) { v.secretInto(&c.Password) }},
+		{"password_command", optional, func(v entry) { c.Command = v.words("a command and its arguments") }},
+		{"superuser", optional, func(v entry) { v.textInto(&c.Superuser) }},
+	}, more...)...)
+	command := v.get("password_command")
+	switch {
+	case v.get("password").node == nil && command.node == nil && v.get("user").node != nil:
+		v.mistake(v.begin(), "%s: the key \"password\" is missing, or password_command", v.name)
+	case v.get("password").node != nil && command.node != nil:
+		command.wrong("is one too many beside password")
+	}
 	switch super := v.get("superuser"); {
-	case m.Superuser == "":
-	case m.Superuser != m.User:
-		super.wrong("repeats the user when that role is a superuser and shall be one; write %s or leave it out", quoted(m.User))
+	case c.Superuser == "":
+	case c.Superuser != c.User:
+		super.wrong("repeats the user when that role is a superuser and shall be one; write %s or leave it out", quoted(c.User))
 	default:
 		super.caution("a superuser can run programs on the database's machine and switch off whatever watches there")
 	}

@@ -168,6 +168,26 @@ func (v entry) texts(what string) (texts []string) {
 	return texts
 }
 
+// words reads a list that is not empty; its words may repeat.
+func (v entry) words(what string) (words []string) {
+	items, ok := v.items(what)
+	if !ok {
+		return nil
+	}
+	if len(items) == 0 || len(items) > mostTexts {
+		v.wrong("has %d entries; allowed: 1 to %d", len(items), mostTexts)
+		return nil
+	}
+	for _, item := range items {
+		text, ok := item.text()
+		if !ok {
+			return nil
+		}
+		words = append(words, text)
+	}
+	return words
+}
+
 // secretInto reads {file: PATH}, {env: NAME}, or a literal, which is warned about.
 func (v entry) secretInto(to *Secret) {
 	if _, ok := v.scalar(); ok && !v.empty() {

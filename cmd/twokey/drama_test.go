@@ -100,12 +100,14 @@ func newStage(t *testing.T) *stage {
 // The database of the dramas: a table, and two roles that are not its owner.
 const (
 	roles = `create role app_ro login password 'ro-secret'; create role app_rw login password 'rw-secret';
-create role app_many login password 'many-secret'`
+create role app_many login password 'many-secret';
+create role app_own; create role maker createrole login password 'maker-secret'; grant app_own to maker with admin option`
 	orders = `
 create table orders (id int primary key, state text not null);
 insert into orders select i, 'new' from generate_series(1, 100) i;
 grant select on orders to app_ro;
-grant select, insert, update, delete on orders to app_rw, app_many;
+grant select, insert, update, delete on orders to app_rw, app_many, app_own;
+grant create on schema public to app_own;
 `
 )
 
@@ -224,6 +226,8 @@ targets:
         reason: required
         limits: {wait: 30s, grace: 5s}
       - {name: pair, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, limits: {wait: 10s, grace: 2s}}
+      - {name: own, login: {admin: {user: maker, password: maker-secret}, member_of: [app_own]}, engineers: {groups: [engineering]}, limits: {wait: 20s}}
+      - {name: cmd, login: {user: app_ro, password_command: [echo, ro-secret]}, engineers: {groups: [engineering]}, shadows: none}
       - {name: each, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: each, limits: {wait: 20s, approval: 3s}}
       - {name: ask, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: writes, limits: {wait: 20s}}
       - {name: commit, login: {user: app_rw, password: rw-secret}, engineers: {groups: [engineering]}, approve: commit, limits: {wait: 20s}}

@@ -25,11 +25,11 @@ type opener struct {
 	tidying   sync.WaitGroup
 }
 
-func newOpener(c *Config, cage *psql.Cage, log *slog.Logger) (*opener, error) {
+func newOpener(c *Config, cage *psql.Cage, node string, log *slog.Logger) (*opener, error) {
 	o := &opener{cage: cage, databases: map[[2]string]*pgwire.Database{}, log: log}
 	for _, t := range c.Targets {
 		for _, m := range t.Modes {
-			db, err := t.database(m)
+			db, err := t.database(m, node)
 			if err != nil {
 				return nil, fmt.Errorf("target %s, mode %s: %w", t.Name, m.Name, err)
 			}
@@ -48,6 +48,18 @@ func (o *opener) session(want session.Request, tape session.Tape) *session.Sessi
 		p.close()
 	})
 	return s
+}
+
+// sweep drops what roles of sessions a bastion that died has left, now and every
+// minute, until ctx ends.
+func (o *opener) sweep(ctx context.Context) {
+	for name, db := range o.databases {
+		o.tidying.Go(func() {
+			db.Sweeper(ctx, func(dropped int, err error) {
+				o.log.Warn("roles of sessions that are no more", "target", name[0], "mode", name[1], "dropped", dropped, "error", err)
+			})
+		})
+	}
 }
 
 // wait returns when everything that sessions had open is closed.

@@ -97,7 +97,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.opener, err = newOpener(c, d.cage, d.log); err != nil {
+	if d.opener, err = newOpener(c, d.cage, d.recorder.Node(), d.log); err != nil {
 		return err
 	}
 	if d.door, err = net.Listen("tcp", c.SSH.Listen); err != nil {
@@ -226,6 +226,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer end(nil)
 	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
 	go func() { end(d.servePages()) }()
+	d.opener.sweep(ctx)
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

@@ -3,8 +3,12 @@ package pgwire
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is what the doctor asks: does the login work, and is the role one
@@ -30,6 +34,9 @@ func (d *Database) Check(ctx context.Context) (Report, error) {
 	if err := c.tryKilling(ctx); err != nil {
 		return r, err
 	}
+	if d.perSession() {
+		return r, d.tryRole(ctx)
+	}
 	powers, err := c.powers(ctx)
 	if err != nil {
 		return r, noDatabase("what role " + d.up.User + " may do cannot be read: " + err.Error())
@@ -48,6 +55,20 @@ func (d *Database) Check(ctx context.Context) (Report, error) {
 		r.Warnings = append(r.Warnings, "role "+d.up.User+" has "+s+" set for every session of its own; whoever uses the role can set that, so make sure it was you (alter role … reset …)")
 	}
 	return r, nil
+}
+
+// tryRole makes a role as for a session, and drops it.
+func (d *Database) tryRole(ctx context.Context) error {
+	g := &Gateway{db: d, log: slog.New(slog.DiscardHandler)}
+	g.o.For = session.Request{ID: fmt.Sprintf("check_%d", time.Now().UnixNano()), Engineer: session.Identity{Name: "check"}}
+	if err := g.makeRole(ctx); err != nil {
+		return err
+	}
+	defer d.release(g.as.user)
+	if err := d.drop(ctx, g.as.user); err != nil {
+		return noDatabase("role " + g.as.user + " was made and cannot be dropped: " + innermost(err))
+	}
+	return nil
 }
 
 // tryKilling makes sure that the role sees its own backends and may end them:
