@@ -304,8 +304,10 @@ func (d *drama) startBastion() error {
 	if err := d.bastion.Start(); err != nil {
 		return err
 	}
-	if err := listening(d.sshAddr); err != nil {
-		return fmt.Errorf("%w; its log: %s", err, d.bastionLog())
+	for _, addr := range []string{d.sshAddr, d.web} {
+		if err := listening(addr); err != nil {
+			return fmt.Errorf("%w; its log: %s", err, d.bastionLog())
+		}
 	}
 	resp, err := http.Get("http://" + d.web + "/known_hosts")
 	if err != nil {

@@ -112,7 +112,7 @@ func rowsAsTaped(events []taped, rows int) error {
 			unknown++
 		}
 	}
-	if !killed || done < 5 || unknown > 1 || rows < done || rows > done+unknown {
+	if !killed || done+unknown < 5 || unknown > 1 || rows < done || rows > done+unknown {
 		return fmt.Errorf("killed %v; %d inserted by the tape, %d unknown; %d rows", killed, done, unknown, rows)
 	}
 	return nil
