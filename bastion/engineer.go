@@ -124,6 +124,7 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	}
 	v.announce(s.Request())
 	v.greet(s.Request())
+	defer v.server.tell(s)()
 	v.conn.runs.Store(true)
 	defer v.conn.runs.Store(false)
 	status, _ = s.Run(v.ctx, v.terminal(in))

@@ -43,7 +43,8 @@ type Options struct {
 	Sessions    *session.Registry
 	Archive     Archive
 	Revocations Revocations
-	Reviews     Reviews // without it no glass is broken
+	Notifier    Notifier // may be nil
+	Reviews     Reviews  // without it no glass is broken
 
 	// Open makes a session that has not begun: its tape is ready, or the
 	// error says why not. A session.Cause sets the exit status; its text is

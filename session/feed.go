@@ -24,6 +24,7 @@ var ErrTooSlow = errors.New("the viewer took nothing for five seconds")
 // Feed is one reader of a live session's events.
 type Feed struct {
 	session *Session
+	only    []EventType // nil: all
 
 	mu     sync.Mutex
 	queue  []Event
@@ -90,6 +91,9 @@ func (f *Feed) finish(err error) {
 
 // put adds an event. The caller keeps e.Bytes, so the feed copies them.
 func (f *Feed) put(e Event) {
+	if f.only != nil && !slices.Contains(f.only, e.Type) {
+		return
+	}
 	e.Bytes = slices.Clone(e.Bytes)
 	f.mu.Lock()
 	if f.queued == 0 && f.taken == 0 {
@@ -138,7 +142,7 @@ func (f *Feed) behind() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	waiting := f.queued + f.taken
-	return f.err == nil && (waiting > feedBytes || waiting > 0 && time.Since(f.oldest) > feedAge)
+	return f.only == nil && f.err == nil && (waiting > feedBytes || waiting > 0 && time.Since(f.oldest) > feedAge)
 }
 
 func poke(c chan struct{}) {

@@ -269,9 +269,11 @@ func (s *Session) flags() []string {
 }
 
 // Follow returns the feed of events from the one after those already on the
-// tape. Called before Run it yields the whole session.
-func (s *Session) Follow() *Feed {
+// tape. Called before Run it yields the whole session. A feed of only some types
+// of events slows nothing.
+func (s *Session) Follow(only ...EventType) *Feed {
 	f := newFeed(s)
+	f.only = only
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {

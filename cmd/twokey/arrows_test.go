@@ -34,8 +34,9 @@ var arrows = map[string][]string{
 	"recorder/store":           nil,
 	"recorder/store/storetest": {"recorder/store"},
 	"bastion":                  {"session", "shadow", "certs"},
+	"bastion/notify":           {"session"},
 	"cmd/twokey": {
-		"session", "session/psql", "session/pgwire", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
+		"bastion/notify", "session", "session/psql", "session/pgwire", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
 	},
 }
 

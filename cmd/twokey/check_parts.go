@@ -38,7 +38,22 @@ func partProbes(c *Config) []probe {
 			probes = append(probes, probe{t.Name + "+" + m.Name, func(ctx context.Context) (string, error) { return probeDatabase(ctx, t, m) }})
 		}
 	}
+	for _, n := range c.Notify {
+		probes = append(probes, probe{"notify", func(ctx context.Context) (string, error) { return probeNotify(ctx, n) }})
+	}
 	return append(probes, probe{"cage", func(ctx context.Context) (string, error) { return probeCage(ctx, c.Cage) }})
+}
+
+// probeNotify connects to where notices go. Nothing is sent: people read there.
+func probeNotify(ctx context.Context, n NotifyConfig) (string, error) {
+	d, err := n.destination()
+	if err != nil {
+		return "", fails("see notify in the configuration", "%s", err)
+	}
+	if err := d.Reach(ctx); err != nil {
+		return "", fails("see that it is reached from here", "%s is not reached: %s", d.Name(), err)
+	}
+	return d.Name() + " is reached; nothing was sent", nil
 }
 
 // probeKeys reads each private key and compares them.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs/oidc"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
@@ -40,6 +41,7 @@ type Config struct {
 	Admins       []string // groups; may be empty
 	Targets      []TargetConfig
 	Cage         CageConfig
+	Notify       []NotifyConfig
 	Drain        time.Duration // for sessions to end by themselves when the bastion stops
 
 	// Warnings are things that work and should be changed, each with its
@@ -223,6 +225,41 @@ func (t TargetConfig) database(m ModeConfig, node string) (*pgwire.Database, err
 		SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert,
 		User: m.User, Superuser: m.Superuser, Password: m.password, MemberOf: m.MemberOf, Node: node,
 	})
+}
+
+// NotifyConfig is one place where notices go: a webhook when URL is set, or Slack.
+type NotifyConfig struct {
+	URL    string
+	Secret Secret // signs what goes to URL
+	Slack  Secret // the URL of an incoming webhook
+}
+
+// destination reads the secrets. It reaches out to nothing.
+func (n NotifyConfig) destination() (notify.Destination, error) {
+	if n.URL == "" {
+		address, err := n.Slack.Value()
+		if err != nil {
+			return nil, fmt.Errorf("notify: slack: %w", err)
+		}
+		return notify.NewSlack(address)
+	}
+	secret, err := n.Secret.Value()
+	if err != nil {
+		return nil, fmt.Errorf("notify: webhook: %w", err)
+	}
+	return notify.NewWebhook(n.URL, secret)
+}
+
+// destinations are all of them.
+func (c *Config) destinations() (list []notify.Destination, err error) {
+	for _, n := range c.Notify {
+		d, err := n.destination()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
 }
 
 // CageConfig is what is said about psql.

@@ -380,8 +380,14 @@ var mistakes = []struct {
 	{"not built: recipients", "  signing_key:", "  recipients: [age1]\n  signing_key:", []string{
 		"twokey.yaml:15:3: recipients: not built yet: encrypted recordings; leave it out",
 	}},
-	{"not built: notify", "admins: ", "notify: [{slack: {url: {env: X}}}]\nadmins: ", []string{
-		"twokey.yaml:18:1: notify: not built yet: notifications by webhook and Slack; leave it out",
+	{"notify: neither", "admins: ", "notify: [{}]\nadmins: ", []string{
+		"twokey.yaml:18:10: notify: expected one of webhook and slack in each item",
+	}},
+	{"notify: a webhook in the open", "admins: ", "notify: [{webhook: {url: http://ops.example.com/x, secret: {env: X}}}]\nadmins: ", []string{
+		"twokey.yaml:18:26: url: plain http is for loopback only; write https://ops.example.com",
+	}},
+	{"notify: a webhook without a secret", "admins: ", "notify: [{webhook: {url: 'https://ops.example.com/x'}}]\nadmins: ", []string{
+		`twokey.yaml:18:11: webhook: the key "secret" is missing`,
 	}},
 	{"two mistakes in one run", "ttl: 8h, source_address: false", "ttl: 8, source_address: maybe", []string{
 		`twokey.yaml:10:83: ttl: "8" has no unit; write 8s, 8m or 8h`,

@@ -31,12 +31,51 @@ func (c *Config) read(v entry) {
 		field{"targets", required, func(entry) {}}, // read below: shadows speak about the claims of the login
 		field{"cage", optional, c.Cage.read},
 		field{"drain", optional, func(v entry) { v.durationInto(&c.Drain, time.Second, time.Hour) }},
-		field{"notify", optional, notBuilt("notifications by webhook and Slack", "leave it out")},
+		field{"notify", optional, c.readNotify},
 	)
 	if targets := v.get("targets"); targets.node != nil {
 		c.readTargets(targets)
 	}
 	c.readTogether(v)
+}
+
+// readNotify reads where notices go: each item is a webhook or Slack.
+func (c *Config) readNotify(v entry) {
+	items, ok := v.items("webhook: {url: .., secret: ..} or slack: {url: ..}")
+	if !ok {
+		return
+	}
+	for _, item := range items {
+		item.name = "notify"
+		var n NotifyConfig
+		before := len(v.mistakes)
+		item.fields(
+			field{"webhook", optional, n.readWebhook},
+			field{"slack", optional, func(v entry) {
+				v.fields(field{"url", required, func(v entry) { v.secretInto(&n.Slack) }})
+			}},
+		)
+		if pairs, _ := item.pairs(); len(pairs) != 1 && len(v.mistakes) == before {
+			item.wrong("expected one of webhook and slack in each item")
+		}
+		c.Notify = append(c.Notify, n)
+	}
+}
+
+func (n *NotifyConfig) readWebhook(v entry) {
+	v.fields(
+		field{"url", required, func(v entry) {
+			u, ok := v.url("http", "https")
+			switch {
+			case !ok:
+			case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+				v.wrong("plain http is for loopback only; write https://%s", u.Host)
+			default:
+				n.URL = u.String()
+			}
+		}},
+		field{"secret", required, func(v entry) { v.secretInto(&n.Secret) }},
+	)
 }
 
 // readTogether checks what no section can know alone.

@@ -44,7 +44,7 @@ func TestDramas(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"alice": acts("alice"), "alice2": acts("alice2"), "bob": acts("bob"), "bob2": acts("bob2"), "carol": acts("carol"),
 			"dave": acts("dave"), "frank": acts("frank"), "sam": acts("sam"),
-			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "tape": tapeCmd, "watch": watchCmd,
+			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "noticed": noticedCmd, "tape": tapeCmd, "watch": watchCmd,
 		},
 	})
 }
@@ -156,6 +156,7 @@ type drama struct {
 	s3Addr  string
 	people  map[string]*actor
 	watch   time.Time // when it was last started
+	notices *notices
 	bastion *exec.Cmd
 	s3      *exec.Cmd
 }
@@ -163,7 +164,7 @@ type drama struct {
 type dramaKey struct{}
 
 func (st *stage) setup(env *testscript.Env) error {
-	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), people: map[string]*actor{}}
+	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), people: map[string]*actor{}, notices: hearNotices()}
 	env.Values[dramaKey{}] = d
 	env.Defer(d.close)
 	env.Setenv("PGPORT", fmt.Sprint(d.pg.Port))
@@ -215,6 +216,7 @@ recordings:
   max_lag: {time: 3s, bytes: 64MiB}
 auditors: {groups: [security]}
 admins: {groups: [platform]}
+notify: [{webhook: {url: %q, secret: not-so-secret}}]
 targets:
   - name: orders
     postgres: {host: %q, port: %d, database: orders, sslmode: disable}
@@ -240,7 +242,7 @@ targets:
 `
 
 func (d *drama) configure() error {
-	text := fmt.Sprintf(config, d.sshAddr, d.web, "http://"+d.web, d.issuer, "http://"+d.s3Addr, d.pg.Host, d.pg.Port)
+	text := fmt.Sprintf(config, d.sshAddr, d.web, "http://"+d.web, d.issuer, "http://"+d.s3Addr, d.notices.URL, d.pg.Host, d.pg.Port)
 	return os.WriteFile(filepath.Join(d.dir, "etc", "twokey.yaml"), []byte(text), 0o600)
 }
 
@@ -253,6 +255,7 @@ func (d *drama) close() {
 	}
 	d.stopBastion(syscall.SIGKILL)
 	d.stopS3()
+	d.notices.Close()
 }
 
 func (d *drama) startS3() error {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/session"
@@ -28,6 +29,9 @@ import (
 // the store, once the sessions have ended. What does not reach it waits in the
 // spool for the next start.
 const uploadTime = 20 * time.Second
+
+// notifyTime is how long it waits for notices to be delivered.
+const notifyTime = 5 * time.Second
 
 func serveCommand() *cobra.Command {
 	var file string
@@ -70,6 +74,7 @@ type daemon struct {
 	sessions session.Registry
 	opener   *opener
 	server   *bastion.Server
+	notifier *notify.Notifier
 	pages    *http.Server
 	door     net.Listener // SSH
 	web      net.Listener
@@ -106,6 +111,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.web, err = net.Listen("tcp", c.HTTP.Listen); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
+	destinations, err := c.destinations()
+	if err != nil {
+		return err
+	}
+	d.notifier = notify.New(destinations, d.log)
 	logins := bastion.NewLogins(c.HTTP.URL, provider, map[string]string{
 		"/known_hosts": authority.KnownHosts(knownAs(c)), "/user_ca.pub": authority.UserCA(),
 	}, d.log)
@@ -113,7 +123,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Reviews: archive, Open: d.openSession,
+		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession,
 		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
@@ -263,6 +273,11 @@ func (d *daemon) close() (err error) {
 	}
 	if d.opener != nil {
 		d.opener.wait()
+	}
+	if d.notifier != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
+		defer cancel()
+		d.notifier.Close(ctx)
 	}
 	if d.recorder != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), uploadTime)
