@@ -456,6 +456,7 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice pastes N TEXT            N times, %d being the number; goes on by itself
 //	alice keeps-typing KEYS | stops-typing
 //	bob comes-and-goes N CODE      sits down as shadow and leaves, in different ways
+//	bob expires-in DURATION        his certificate does
 //	bob roams                      from now on through a network of his own
 //	bob loses-packets | gets-packets
 func acts(name string) func(*testscript.TestScript, bool, []string) {
@@ -524,6 +525,8 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.stopTyping())
 		case "comes-and-goes":
 			ts.Check(a.comeAndGo(rest[0], rest[1]))
+		case "expires-in":
+			ts.Check(a.grow(rest[0], filepath.Join(world(ts).dir, "etc", "keys", "user_ca")))
 		case "roams":
 			ts.Check(a.roam(world(ts).sshAddr))
 		case "loses-packets":

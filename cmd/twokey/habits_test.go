@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
 )
 
 // This file holds what people do at a terminal besides typing and reading.
@@ -20,9 +22,9 @@ import (
 // openWindow starts ssh in a terminal program, script(1), which can be stopped
 // while ssh behind it lives on.
 func (a *actor) openWindow(words ...string) error {
-	ssh := a.ssh(true, words...)
-	window := exec.Command("script", "-qefc", "exec '"+strings.Join(ssh.Args, "' '")+"'", "/dev/null")
-	window.Env = ssh.Env
+	client := a.ssh(true, words...)
+	window := exec.Command("script", "-qefc", "exec '"+strings.Join(client.Args, "' '")+"'", "/dev/null")
+	window.Env = client.Env
 	return a.start(100, 30, window)
 }
 
@@ -141,4 +143,36 @@ func (a *actor) roam(to string) (err error) {
 		return err
 	}
 	return a.meet(port, string(hosts))
+}
+
+// grow makes the certificate as old as if so much were left of it. It takes the
+// authority's own key: nobody else can.
+func (a *actor) grow(left, authority string) error {
+	rest, err := time.ParseDuration(left)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(a.home, "id_ed25519-cert.pub")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if err != nil {
+		return err
+	}
+	pem, err := os.ReadFile(authority)
+	if err != nil {
+		return err
+	}
+	ca, err := ssh.ParsePrivateKey(pem)
+	if err != nil {
+		return err
+	}
+	cert := key.(*ssh.Certificate)
+	cert.ValidBefore = uint64(time.Now().Add(rest).Unix())
+	if err := cert.SignCert(rand.Reader, ca); err != nil {
+		return err
+	}
+	return os.WriteFile(path, ssh.MarshalAuthorizedKey(cert), 0o600)
 }
