@@ -84,7 +84,7 @@ type Slack struct{ url string }
 // NewSlack takes the URL of an incoming webhook, which is a secret.
 func NewSlack(address string) (*Slack, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "https" && u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost" {
-		return nil, errors.New("Slack's url is none that begins with https://")
+		return nil, errors.New("the url of Slack does not begin with https://")
 	}
 	return &Slack{address}, nil
 }
