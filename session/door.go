@@ -68,7 +68,7 @@ func (s *Session) whenOpen(ctx context.Context, do func() error) error {
 func (s *Session) ifOpen(do func() error) (changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.facts().Gate().Open {
+	if s.turn().Open {
 		return nil, do()
 	}
 	return s.changed, nil

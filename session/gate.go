@@ -23,7 +23,7 @@ type Gate struct {
 	Open    bool
 	Because Because // what keeps it shut
 	Why     string  // in words, when it is shut
-	Missing []Need  // when shadows are missing
+	Missing []Need  // of the quorum, whatever keeps it shut
 }
 
 // Because is what keeps a gate shut, for those who need not read sentences.
@@ -48,10 +48,11 @@ func (f Facts) Gate() Gate {
 	if !f.Engineer.Valid() {
 		return Gate{Because: Nobody, Why: "nobody knows who the engineer is"}
 	}
+	missing := f.Quorum.Missing(f.Engineer, f.There)
 	if f.Recorder != nil {
-		return Gate{Because: Recorder, Why: "the recording is in trouble: " + f.Recorder.Error()}
+		return Gate{Because: Recorder, Why: "the recording is in trouble: " + f.Recorder.Error(), Missing: missing}
 	}
-	if missing := f.Quorum.Missing(f.Engineer, f.There); len(missing) > 0 {
+	if len(missing) > 0 {
 		why := "it takes " + Quorum(missing).String() + " to watch"
 		if len(f.Away) > 0 {
 			why += " (" + strings.Join(f.Away, ", ") + ")"

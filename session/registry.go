@@ -80,10 +80,7 @@ func (r *Registry) Revoke(is func(Identity) bool, c Cause) (sessions, seats int)
 			sessions++
 			continue
 		}
-		for _, x := range s.taken(is) {
-			x.Leave(c.Sentence())
-			seats++
-		}
+		seats += s.unseat(is, c.Sentence())
 	}
 	return sessions, seats
 }

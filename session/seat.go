@@ -217,11 +217,17 @@ func (x *Seat) Kill(reason string) { x.session.Kill(x.who, reason) }
 func (x *Seat) Leave(why string) {
 	x.act(func(s *Session) {
 		s.seats = slices.DeleteFunc(s.seats, func(y *Seat) bool { return y == x })
-		x.gone = true
-		close(x.left)
-		s.put(Event{Type: Leave, Who: x.who.Name, Identity: &x.who, Text: why})
-		s.say(strings.TrimSpace(x.who.Name + " left. " + why))
+		x.stands(why)
 	})
+}
+
+// stands ends the time of a seat that is no longer among the seats. The caller
+// holds the session's mu.
+func (x *Seat) stands(why string) {
+	x.gone = true
+	close(x.left)
+	x.session.put(Event{Type: Leave, Who: x.who.Name, Identity: &x.who, Text: why})
+	x.session.say(strings.TrimSpace(x.who.Name + " left. " + why))
 }
 
 // act changes something about a seat that is still taken.
@@ -233,16 +239,24 @@ func (x *Seat) act(do func(*Session)) {
 	})
 }
 
-// taken returns the seats of some people.
-func (s *Session) taken(by func(Identity) bool) (list []*Seat) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, x := range s.seats {
-		if by(x.who) {
-			list = append(list, x)
+// unseat takes the seats of some people, all at once: the hold of one must not
+// go while another still counts. It returns how many there were.
+func (s *Session) unseat(who func(Identity) bool, why string) (n int) {
+	s.change(func() {
+		var gone, stay []*Seat
+		for _, x := range s.seats {
+			if who(x.who) {
+				gone = append(gone, x)
+			} else {
+				stay = append(stay, x)
+			}
 		}
-	}
-	return list
+		s.seats, n = stay, len(gone)
+		for _, x := range gone {
+			x.stands(why)
+		}
+	})
+	return n
 }
 
 // watchers names the people who count, for a sentence. The caller holds mu.

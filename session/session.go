@@ -147,9 +147,10 @@ func (s *Session) wake() {
 	s.changed = make(chan struct{})
 }
 
-// turn announces the gate when it opened or shut since the last look. The
+// turn looks at the gate, and announces it when it opened or shut since the
+// last look: whatever passes is on the tape behind the opening it passed. The
 // caller holds mu.
-func (s *Session) turn() {
+func (s *Session) turn() Gate {
 	now, before := s.facts().Gate(), s.gate
 	s.gate = now
 	switch {
@@ -159,13 +160,13 @@ func (s *Session) turn() {
 		s.missing = time.Now()
 	}
 	if now.Because == before.Because || s.ctx.Err() != nil {
-		return
+		return now
 	}
 	defer s.wake()
 	if !now.Open {
 		s.put(Event{Type: GateShut, Text: now.Why})
 		s.say("the gate is shut: " + now.Why + "." + s.graceNotice())
-		return
+		return now
 	}
 	s.put(Event{Type: GateOpen})
 	first := s.opened.IsZero()
@@ -178,6 +179,7 @@ func (s *Session) turn() {
 	case !first:
 		s.say("the gate is open again.")
 	}
+	return now
 }
 
 func (s *Session) graceNotice() string {

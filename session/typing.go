@@ -41,7 +41,7 @@ func (s *Session) typed(p []byte) error {
 func (s *Session) keystrokes(p []byte) (n int, changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.facts().Gate().Open || s.psql() == nil {
+	if !s.turn().Open || s.psql() == nil {
 		return len(p), nil, s.drop(p)
 	}
 	if len(s.ahead) >= aheadMost {
@@ -111,7 +111,7 @@ func (s *Session) handRest() {
 func (s *Session) handMore() (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.facts().Gate().Open {
+	if !s.turn().Open {
 		s.drop(s.ahead)
 		s.ahead = nil
 		return false
