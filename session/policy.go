@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -137,7 +138,8 @@ func (q Quorum) Eligible(engineer, candidate Identity) error {
 }
 
 // Missing returns what the people there leave unmet, nil when the quorum is
-// met. People who are the engineer, or one another, count once or not at all.
+// met. People who are the engineer count not at all, and whoever is there with
+// two accounts counts once, for what either of them may be.
 // It finds the assignment of people to needs that leaves the fewest unmet
 // (augmenting paths, as for any bipartite matching), so the order of entries
 // and of arrivals does not matter.
@@ -151,7 +153,7 @@ func (q Quorum) Missing(engineer Identity, there []Identity) []Need {
 	var place func(need int, seen []bool) bool
 	place = func(need int, seen []bool) bool {
 		for p := range people {
-			if seen[p] || q[need].fits(engineer, people[p]) != "" {
+			if seen[p] || !people[p].fit(q[need], engineer) {
 				continue
 			}
 			seen[p] = true
@@ -193,20 +195,37 @@ func without(list []int, x int) []int {
 	return kept
 }
 
-// distinct keeps one of each person who is not the engineer.
-func distinct(engineer Identity, there []Identity) []Identity {
-	var people []Identity
-next:
-	for _, p := range there {
-		if p.SamePersonAs(engineer) {
-			continue
-		}
-		for _, q := range people {
-			if p.SamePersonAs(q) {
-				continue next
-			}
-		}
-		people = append(people, p)
+// human is the accounts of one person.
+type human []Identity
+
+func (h human) fit(n Need, engineer Identity) bool {
+	return slices.ContainsFunc(h, func(i Identity) bool { return n.fits(engineer, i) == "" })
+}
+
+// distinct tells people apart, and leaves out the engineer. Accounts that are
+// the same person as a third are one another's too, whoever came first.
+func distinct(engineer Identity, there []Identity) (people []human) {
+	_, left := take(engineer, there)
+	for len(left) > 0 {
+		var who human
+		who, left = take(left[0], left[1:])
+		people = append(people, who)
 	}
 	return people
+}
+
+// take takes one person's accounts out of a list.
+func take(first Identity, list []Identity) (who human, others []Identity) {
+	who, others = human{first}, slices.Clone(list)
+	for i := 0; i < len(who); i++ {
+		one := who[i]
+		others = slices.DeleteFunc(others, func(p Identity) bool {
+			same := p.SamePersonAs(one)
+			if same {
+				who = append(who, p)
+			}
+			return same
+		})
+	}
+	return who, others
 }

@@ -1,7 +1,8 @@
 package session_test
 
 import (
-	"errors"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/twokey/twokey/session"
@@ -60,46 +61,136 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
-	open := session.Facts{Engineer: alice, Quorum: pairs.Shadows, There: []session.Identity{bob}}
+// What banks and startups would write, one line each.
+func TestWhoMaySitDown(t *testing.T) {
+	engineer := of("pay", alice)
 	tests := map[string]struct {
-		change func(*session.Facts)
-		want   session.Because
+		quorum session.Quorum
+		who    session.Identity
+		may    bool
 	}{
-		"all there":            {func(*session.Facts) {}, session.AllThere},
-		"no facts":             {func(f *session.Facts) { *f = session.Facts{} }, session.Nobody},
-		"ending":               {func(f *session.Facts) { f.Ending = session.Cause{Code: session.Killed} }, session.Ending},
-		"recorder":             {func(f *session.Facts) { f.Recorder = errors.New("lag") }, session.Recorder},
-		"shadow gone":          {func(f *session.Facts) { f.There = nil }, session.Watching},
-		"only alice":           {func(f *session.Facts) { f.There = []session.Identity{alice, alice} }, session.Watching},
-		"held":                 {func(f *session.Facts) { f.Holds = []string{"bob"} }, session.Held},
-		"held and gone":        {func(f *session.Facts) { f.Holds = []string{"bob"}; f.There = nil }, session.Watching},
-		"alone":                {func(f *session.Facts) { f.Quorum, f.There = nil, nil }, session.AllThere},
-		"alone with no tape":   {func(f *session.Facts) { f.Quorum = nil; f.Recorder = errors.New("lag") }, session.Recorder},
-		"alone and held":       {func(f *session.Facts) { f.Quorum = nil; f.Holds = []string{"bob"} }, session.Held},
-		"alone and ending":     {func(f *session.Facts) { f.Quorum = nil; f.Ending = session.Cause{} }, session.Ending},
-		"an unknown engineer":  {func(f *session.Facts) { f.Engineer = session.Identity{Name: "alice"} }, session.Nobody},
-		"everything at once":   {func(f *session.Facts) { f.Ending = session.Cause{}; f.Holds = []string{"bob"} }, session.Ending},
-		"two asked, one there": {func(f *session.Facts) { f.Quorum = session.Quorum{{Count: 2, Groups: []string{"engineering"}}} }, session.Watching},
+		"one of us, bob":              {session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, bob, true},
+		"one of us, alice herself":    {session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, alice, false},
+		"one of us, carol":            {session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, carol, false},
+		"a dba and the cto, a dba":    {session.Quorum{{Count: 1, Groups: []string{"dba"}}, {Count: 1, Groups: []string{"cto"}}}, dba, true},
+		"a dba and the cto, the cto":  {session.Quorum{{Count: 1, Groups: []string{"dba"}}, {Count: 1, Groups: []string{"cto"}}}, cto, true},
+		"a dba and the cto, bob":      {session.Quorum{{Count: 1, Groups: []string{"dba"}}, {Count: 1, Groups: []string{"cto"}}}, bob, false},
+		"another team, the same":      {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, of("pay", bob), false},
+		"another team, another":       {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, of("web", bob), true},
+		"another team, none known":    {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, bob, false},
+		"nobody is asked for":         {nil, bob, false},
+		"somebody who is nobody":      {session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, session.Identity{Groups: []string{"engineering"}}, false},
+		"the same sub of another idp": {session.Quorum{{Count: 1, Groups: []string{"engineering"}}}, session.Identity{Issuer: "https://other", Subject: alice.Subject, Groups: []string{"engineering"}}, true},
 	}
 	for name, tt := range tests {
-		f := open
-		tt.change(&f)
-		g := f.Gate()
-		if g.Because != tt.want || g.Open != (tt.want == session.AllThere) || g.Open == (g.Why != "") {
-			t.Errorf("%s: %+v, want %s", name, g, tt.want)
+		if why := tt.quorum.Eligible(engineer, tt.who); (why == nil) != tt.may {
+			t.Errorf("%s: %v", name, why)
 		}
-	}
-	if (session.Gate{}).Open {
-		t.Error("the zero gate is open")
 	}
 }
 
-func BenchmarkGate(b *testing.B) {
-	f := session.Facts{Engineer: alice, Quorum: pairs.Shadows, There: []session.Identity{bob}}
-	for b.Loop() {
-		if !f.Gate().Open {
-			b.Fatal("shut")
+// Whatever the rules and whoever is there, as many needs are met as can be, each
+// by a person of its own, and the order of arrival changes nothing. The model tries
+// all ways to seat them.
+func TestQuorumIsTheBestSeating(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	some := func(of ...string) (list []string) {
+		for _, s := range of {
+			if r.IntN(2) == 0 {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	anyone := func() session.Identity {
+		i := session.Identity{
+			Issuer: fmt.Sprintf("https://idp%d", r.IntN(2)), Subject: fmt.Sprintf("s%d", r.IntN(4)), Groups: some("a", "b"),
+			Claims: map[string]string{"team": []string{"", "x", "y"}[r.IntN(3)]},
+		}
+		if r.IntN(3) == 0 {
+			i.SamePerson = fmt.Sprintf("e-%d", r.IntN(3))
+		}
+		return i
+	}
+	for range 20_000 {
+		engineer, quorum, there := anyone(), session.Quorum{}, []session.Identity{}
+		for range r.IntN(3) {
+			quorum = append(quorum, session.Need{Count: 1 + r.IntN(2), Groups: some("a", "b"), Other: []string{"", "team"}[r.IntN(2)]})
+		}
+		for range r.IntN(6) {
+			there = append(there, anyone())
+		}
+		want := fewestMissing(quorum, engineer, there)
+		for range 3 {
+			if got := quorum.Missing(engineer, there); people(got) != want {
+				t.Fatalf("%d missing, the model says %d:\nengineer %+v\nquorum %+v\nthere %+v", people(got), want, engineer, quorum, there)
+			}
+			r.Shuffle(len(there), func(i, j int) { there[i], there[j] = there[j], there[i] })
 		}
 	}
+}
+
+func people(needs []session.Need) (n int) {
+	for _, need := range needs {
+		n += need.Count
+	}
+	return n
+}
+
+// fewestMissing is the model: chairs for people, tried in every way.
+func fewestMissing(quorum session.Quorum, engineer session.Identity, there []session.Identity) int {
+	humans := make([]int, len(there)) // who is whom; 0 is the engineer
+	for i := range humans {
+		humans[i] = i + 1
+	}
+	same := func(a, b session.Identity) bool {
+		return a.Issuer == b.Issuer && a.Subject == b.Subject || a.SamePerson != "" && a.SamePerson == b.SamePerson
+	}
+	for range there { // as often as a chain can be long
+		for i, a := range there {
+			if same(a, engineer) {
+				humans[i] = 0
+			}
+			for j, b := range there {
+				if same(a, b) {
+					humans[i], humans[j] = min(humans[i], humans[j]), min(humans[i], humans[j])
+				}
+			}
+		}
+	}
+	var chairs []session.Need
+	for _, n := range quorum {
+		for range n.Count {
+			chairs = append(chairs, n)
+		}
+	}
+	fits := func(n session.Need, h int) bool {
+		for i, p := range there {
+			in := false
+			for _, g := range n.Groups {
+				for _, has := range p.Groups {
+					in = in || g == has
+				}
+			}
+			ours, theirs := engineer.Claims[n.Other], p.Claims[n.Other]
+			if humans[i] == h && h > 0 && in && (n.Other == "" || ours != "" && theirs != "" && ours != theirs) {
+				return true
+			}
+		}
+		return false
+	}
+	var seat func(chair int, taken int) int
+	seat = func(chair, taken int) int {
+		if chair == len(chairs) {
+			return 0
+		}
+		best := 1 + seat(chair+1, taken)
+		for h := 1; h <= len(there); h++ {
+			if taken&(1<<h) == 0 && fits(chairs[chair], h) {
+				best = min(best, seat(chair+1, taken|1<<h))
+			}
+		}
+		return best
+	}
+	return seat(0, 0)
 }

@@ -159,7 +159,10 @@ func (s *Session) turn() Gate {
 	case s.missing.IsZero():
 		s.missing = time.Now()
 	}
-	if now.Because == before.Because || s.ctx.Err() != nil {
+	switch {
+	case s.ctx.Err() != nil: // an end that came meanwhile shuts it too
+		return s.facts().Gate()
+	case now.Because == before.Because:
 		return now
 	}
 	defer s.wake()

@@ -374,6 +374,8 @@ var deeds = []deed{
 	{"no", func(w *world, a, b int) { w.decides(a, b, false, false) }, 3},
 	{"withdraw", func(w *world, a, _ int) {
 		w.question(a, func(q *question) { q.take(); q.refused = q.refused || q.want == nil })
+		w.settle()
+		w.sleeps(1) // it may have been all that kept her from being idle
 	}, 1},
 	{"rows", (*world).takesRows, 4},
 	{"seconds", func(w *world, a, _ int) { w.sleeps(1 + a%4) }, 12},
