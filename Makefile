@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: all build deps debian demo test lint bench simulate fuzz clean help
+.PHONY: all build deps debian demo test lint bench simulate mutate fuzz clean help
 
 GO ?= go
 DEMO := deploy/demo
@@ -74,6 +74,9 @@ bench: ## side by side with OpenSSH's sshd: a table of ratios
 simulate: ## a million stories against the model of the gate, and 100,000 storms
 	TWOKEY_SIMULATE=500 $(GO) test -count=1 -timeout 2h -run Simulation -v ./session
 	TWOKEY_SIMULATE=500 $(GO) test -count=1 -timeout 2h -run Storm -v -race ./session
+
+mutate: ## break each promise on purpose; a test must notice each time
+	$(GO) run .ci/mutate.go
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME

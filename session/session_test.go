@@ -84,6 +84,43 @@ func TestWhoMaySit(t *testing.T) {
 	})
 }
 
+// Somebody revoked leaves all their seats at once: the hold of one does not go
+// while another still counts.
+func TestARevokedPersonIsGoneAtOnce(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		var r session.Registry
+		r.Add(st.Session)
+		st.sit(bob).Hold()
+		st.sit(bob)
+		synctest.Wait()
+		_, seats := r.Revoke(bob.SamePersonAs, session.Cause{Code: session.Revoked, Text: "lost laptop"})
+		synctest.Wait()
+		if _, opened := st.tape.all(session.GateOpen); seats != 2 || opened != 1 {
+			t.Errorf("%d seats were taken away, and the gate opened %d times", seats, opened)
+		}
+		st.hangup(nil)
+		<-st.over
+	})
+}
+
+func TestNobodySitsDownWhenItEnds(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		seat := st.sit(bob)
+		synctest.Wait()
+		st.db.mu.Lock()
+		st.db.hung = true // so that the end takes its time
+		st.db.mu.Unlock()
+		seat.Kill("no")
+		synctest.Wait()
+		if _, err := st.Sit(bob, session.Size{}); err == nil || !strings.Contains(err.Error(), "has ended") {
+			t.Errorf("sitting down at the end: %v", err)
+		}
+		<-st.over
+	})
+}
+
 func TestLeavingShutsAtOnceAndGraceEnds(t *testing.T) {
 	tell(t, func(t *testing.T) {
 		st := begin(t, pairs)

@@ -35,3 +35,16 @@ func Hello(conn net.Conn) (user, database string, err error) {
 
 // WithoutPassword is exported for its test table.
 var WithoutPassword = withoutPassword
+
+// Class names what a text seems to be, for its test table.
+func Class(sql string) string {
+	w := wordsOf(sql)
+	if w.first == "" && !w.several {
+		return "nothing"
+	}
+	name := []string{"other", "reading", "setting", "marking", "ending", "undoing"}[w.class()]
+	if w.mayEnd() {
+		name += ", may end"
+	}
+	return name
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -216,6 +217,31 @@ func TestTheGate(t *testing.T) {
 		t.Errorf("the client reads %v", err)
 	}
 	if n := admin(t, "select count(*) from gate"); n != "2" {
+		t.Errorf("%s rows", n)
+	}
+}
+
+// COPY data asks at the gate like anything else.
+func TestTheGateInTheMiddleOfACopy(t *testing.T) {
+	admin(t, "create table if not exists gate (n int); truncate gate; alter table gate owner to app")
+	r := open(t, upstream())
+	conn := r.connect()
+	data, feed := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		_, err := conn.CopyFrom(context.Background(), data, "copy gate from stdin")
+		done <- err
+	}()
+	feed.Write([]byte("1\n"))
+	eventually(t, "it copies", func() bool { return strings.Contains(r.door.tape(), "copy gate") })
+	r.door.set(func(d *door) { d.shut = true })
+	go func() { feed.Write([]byte("2\n")); feed.Close() }()
+	eventually(t, "it waits", func() bool { return r.door.get(func(d *door) bool { return d.waiting == 1 }) })
+	r.door.set(func(d *door) { d.refuse = errTape })
+	if err := <-done; err == nil {
+		t.Error("the COPY came to its end")
+	}
+	if n := admin(t, "select count(*) from gate"); n != "0" {
 		t.Errorf("%s rows", n)
 	}
 }
