@@ -40,20 +40,24 @@ type connection struct {
 
 	mu         sync.Mutex
 	rejects    int
-	busy       bool   // a session channel is open
-	refused    string // why a certificate was refused on the way in, for the login prompt
-	loginBegun bool   // there is one login on a connection
+	busy       bool             // a session channel is open, or a session without one runs
+	live       *session.Session // theirs, for what they forward
+	had        bool             // there has been one
+	changed    chan struct{}    // closed and replaced when one of the three above has
+	forwards   int              // channels of forwarded ports
+	refused    string           // why a certificate was refused on the way in, for the login prompt
+	loginBegun bool             // there is one login on a connection
 }
 
 func newConnection(s *Server, nc net.Conn) *connection {
-	c := &connection{server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr()), began: time.Now()}
+	c := &connection{changed: make(chan struct{}), server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr()), began: time.Now()}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	return c
 }
 
-// live is the connection's whole life. Everything that handles its channels
+// serve is the connection's whole life. Everything that handles its channels
 // has been told when it returns.
-func (c *connection) live() {
+func (c *connection) serve() {
 	defer c.end()
 	defer c.net.Close()
 	defer c.caught()
@@ -77,6 +81,10 @@ func (c *connection) front() *gliderlabs.Server {
 			"session": func(_ *gliderlabs.Server, sc *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
 				defer c.caught()
 				c.session(sc, n)
+			},
+			"direct-tcpip": func(_ *gliderlabs.Server, sc *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
+				defer c.caught()
+				c.forward(sc, n)
 			},
 			"default": func(_ *gliderlabs.Server, _ *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
 				defer c.caught()
@@ -129,13 +137,9 @@ func (c *connection) strike() {
 	}
 }
 
-// refuse answers every kind of channel but sessions.
+// refuse answers every kind of channel that is not named here.
 func (c *connection) refuse(n ssh.NewChannel) {
-	text := "twokey opens sessions only"
-	if n.ChannelType() == "direct-tcpip" {
-		text = "twokey does not forward ports; run psql through it: " + c.server.command("help")
-	}
-	c.reject(n, ssh.Prohibited, text)
+	c.reject(n, ssh.Prohibited, "twokey opens sessions, and forwards to their databases, and nothing else")
 }
 
 // session handles a session channel: who is it, what do they ask for. There is
@@ -177,6 +181,21 @@ func (c *connection) yield() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
+	c.turn()
+}
+
+// serves notes the session that runs on this connection; nil when it has ended.
+func (c *connection) serves(s *session.Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live, c.had = s, true
+	c.turn()
+}
+
+// turn lets whoever waits for a session look again. The caller holds mu.
+func (c *connection) turn() {
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 // caught turns a panic in a goroutine that touches this client's bytes into

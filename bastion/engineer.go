@@ -67,6 +67,9 @@ func (v *visit) asked(want wish) (session.Request, error) {
 		return session.Request{}, err
 	}
 	args := order.args
+	if order.noPsql && len(args) > 0 {
+		return session.Request{}, misuse("%s and arguments for psql exclude each other", noPsql)
+	}
 	if v.pty && len(args) > 0 {
 		return session.Request{}, misuse("arguments for psql go without a terminal: leave out -t")
 	}
@@ -75,12 +78,12 @@ func (v *visit) asked(want wish) (session.Request, error) {
 			return session.Request{}, refusal("%s", err)
 		}
 	}
-	if v.pty {
+	if v.pty || order.noPsql {
 		args = nil
 	}
 	return session.Request{
 		Engineer: v.who, Target: want.target, Mode: want.mode, Reason: session.OneLine(order.reason, maxAnswer),
-		BreakGlass: order.breakGlass, Args: args, Term: v.term, Env: v.locale(),
+		BreakGlass: order.breakGlass, NoShell: order.noPsql, Args: args, Term: v.term, Env: v.locale(),
 	}, nil
 }
 
@@ -99,6 +102,9 @@ func (v *visit) locale() []string {
 // askReason asks until there is one, and says why. Without a terminal there is
 // nobody to ask.
 func (v *visit) askReason(in *bufio.Reader, why string) (string, error) {
+	if _, none := v.ch.(*silence); none {
+		return "", refusal("%s, and ssh -N cannot give one; put this behind the command, without -N: -- %s --reason 'text'", why, noPsql)
+	}
 	if !v.pty {
 		return "", refusal("%s: put --reason 'text' before psql's arguments", why)
 	}
@@ -127,6 +133,8 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	defer v.server.tell(s)()
 	v.conn.runs.Store(true)
 	defer v.conn.runs.Store(false)
+	v.conn.serves(s)
+	defer v.conn.serves(nil)
 	status, _ = s.Run(v.ctx, v.terminal(in))
 	return status
 }
@@ -179,6 +187,9 @@ func (v *visit) greet(r session.Request) {
 	fmt.Fprintf(w, "You asked for %s, mode %s.\n", r.Target.Name, r.Mode.Name)
 	if r.Reason != "" {
 		fmt.Fprintf(w, "Reason: %s\n", r.Reason)
+	}
+	if r.NoShell {
+		fmt.Fprintf(w, "No psql: bring a client to the forwarded port. Any user name will do, and no password; Ctrl-C ends it.\n")
 	}
 	fmt.Fprintf(w, "Everything here is recorded, as %s.\n%s shows who watches and up to when it is stored.\n", r.ID, v.server.command())
 	if len(r.Mode.Shadows) == 0 {

@@ -495,9 +495,12 @@ func (p *psql) Open(_ context.Context, _ session.Door, want session.Request) (se
 	return gateway{}, p, nil
 }
 
+func (p *psql) Greet(net.Conn) (session.Client, error) { return nil, errors.New("no client") }
+
 type gateway struct{}
 
 func (gateway) Kill(context.Context) error { return nil }
+func (gateway) Serve(session.Client)       {}
 
 func (p *psql) Read(b []byte) (int, error) { return p.out.Read(b) }
 func (p *psql) Errors() io.Reader {

@@ -179,7 +179,7 @@ func (s *Server) admit(nc net.Conn) {
 	// Shutdown waits for it: roll.arrive counted it in.
 	go func() {
 		defer s.roll.depart(c)
-		c.live()
+		c.serve()
 	}()
 }
 

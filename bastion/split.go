@@ -101,12 +101,16 @@ func texts(words []word) []string {
 // maxWords bounds the arguments of a command.
 const maxWords = 256
 
-// breakGlass opens a mode alone.
-const breakGlass = "--break-glass"
+// What is for twokey and not for psql.
+const (
+	breakGlass = "--break-glass" // opens a mode alone
+	noPsql     = "--no-psql"     // only the engineer's own clients, on a forwarded port
+)
 
 // order is what an engineer's command says.
 type order struct {
 	breakGlass bool
+	noPsql     bool
 	reason     string
 	args       []string // psql's
 }
@@ -128,13 +132,17 @@ func readOrder(command string) (o order, err error) {
 	return o, err
 }
 
-// takeOurs reads --break-glass and --reason, in any order, up to the first word
-// that is neither.
+// takeOurs reads --break-glass, --no-psql and --reason, in any order, up to the
+// first word that is none of them.
 func (o *order) takeOurs(words []word) (rest []word, err error) {
 	for len(words) > 0 {
 		switch {
 		case words[0].text == breakGlass:
 			o.breakGlass = true
+			words = words[1:]
+			continue
+		case words[0].text == noPsql:
+			o.noPsql = true
 			words = words[1:]
 			continue
 		case o.reason != "":

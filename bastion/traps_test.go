@@ -365,7 +365,7 @@ func TestOneShellAtATimeAndTwentyRejectsEndIt(t *testing.T) {
 	if n := len(refused); n > 20 {
 		t.Errorf("%d refusals and still there", n)
 	}
-	if text := <-refused; !strings.Contains(text, "does not forward ports") {
+	if text := <-refused; !strings.Contains(text, "nothing is forwarded but") {
 		t.Errorf("refused with %q", text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -228,6 +229,9 @@ func (d *database) Open(_ context.Context, door session.Door, _ session.Request)
 	}
 	return d, d.psql, nil
 }
+
+func (d *database) Greet(conn net.Conn) (session.Client, error) { return nil, errors.New("no client") }
+func (d *database) Serve(session.Client)                        {}
 
 func (d *database) counts() (opens, killed int) {
 	d.mu.Lock()

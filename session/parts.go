@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"time"
 )
 
@@ -37,6 +38,20 @@ type Gateway interface {
 	// are gone. It gives up when ctx ends and says so. Calling it with no
 	// backend left, or twice, is fine.
 	Kill(ctx context.Context) error
+	// Serve serves a client that the Opener has greeted, until it leaves or
+	// Kill ends it.
+	Serve(Client)
+}
+
+// Client is a program of the engineer's own, on a forwarded port.
+type Client interface {
+	// Tell shows a line of twokey's when the client takes it. It never waits.
+	Tell(line string)
+	// Wait waits for ready, and reports whether it has come: not when the
+	// client leaves before, or when ctx ends, which the client is told.
+	Wait(ctx context.Context, ready <-chan struct{}) bool
+	// End says why Kill is about to be called.
+	End(why Cause)
 }
 
 // Shell is psql in its cage.
@@ -66,8 +81,12 @@ type Shell interface {
 type Opener interface {
 	// Open starts the gateway and psql. The door is where the gateway asks
 	// for every message. An error is a Cause or is wrapped into NoShell. When
-	// it fails it leaves nothing behind.
+	// it fails it leaves nothing behind. The shell is nil when the request is
+	// for forwarded clients alone.
 	Open(ctx context.Context, door Door, want Request) (Gateway, Shell, error)
+	// Greet hears a client out, at any time, whether or not Open was called. An
+	// error means that it is none, and has been told.
+	Greet(conn net.Conn) (Client, error)
 }
 
 // Door is what the gateway asks. The session is one.
@@ -131,13 +150,15 @@ type Request struct {
 	Reason   string
 	// BreakGlass: opened in an emergency without the shadows that the mode asks for.
 	BreakGlass bool
-	Join       string   // what a colleague types to sit down
-	Args       []string // psql arguments; nil with a terminal
-	Size       Size     // zero without a terminal
-	Term       string   // TERM, checked against [A-Za-z0-9._+-]
-	Env        []string // LANG and LC_*, checked
-	Started    time.Time
-	Cage       string // what is in force around psql, for the manifest
+	// NoShell: without psql, for the engineer's own clients on a forwarded port.
+	NoShell bool
+	Join    string   // what a colleague types to sit down
+	Args    []string // psql arguments; nil with a terminal
+	Size    Size     // zero without a terminal
+	Term    string   // TERM, checked against [A-Za-z0-9._+-]
+	Env     []string // LANG and LC_*, checked
+	Started time.Time
+	Cage    string // what is in force around psql, for the manifest
 }
 
 // Quorum is who must watch this session: what the mode asks for, and nobody

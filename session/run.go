@@ -70,6 +70,11 @@ func (s *Session) open(pumps *sync.WaitGroup) (status int) {
 		return 0
 	}
 	s.behind.Store(&behind{gateway, shell})
+	if shell == nil {
+		close(s.ready)
+		<-s.ctx.Done()
+		return 0
+	}
 	s.size.opened(want.Size, shell)
 	close(s.ready)
 	pumps.Go(func() { s.pump(shell, Output, s.out.Out) })
@@ -122,13 +127,16 @@ func (s *Session) killed() <-chan error {
 		defer cancel()
 		alarm <- b.gateway.Kill(ctx)
 	}()
-	b.shell.Kill()
+	if b.shell != nil {
+		b.shell.Kill()
+	}
 	return alarm
 }
 
 // finish ends everything behind the gate, says the last words, puts the end on
 // the tape and seals it.
 func (s *Session) finish(cause Cause, pumps *sync.WaitGroup) {
+	s.clients.each(func(c Client) { c.End(cause) })
 	alarm := s.killed()
 	if cause.Code == Killed {
 		s.mu.Lock()
@@ -263,7 +271,10 @@ func (s *Session) pace(feeds []*Feed) {
 func (s *Session) readInput(r io.Reader) {
 	defer s.caught()
 	take := s.typed
-	if !s.terminal() {
+	switch {
+	case s.want.NoShell:
+		take = s.stops
+	case !s.terminal():
 		take = s.piped
 		select {
 		case <-s.ready:
@@ -285,9 +296,12 @@ func (s *Session) readInput(r io.Reader) {
 }
 
 func (s *Session) inputEnded() {
-	if s.terminal() {
+	switch {
+	case s.terminal():
 		s.end(Cause{Code: Disconnected, Text: "the engineer's terminal went away"})
 		return
+	case s.want.NoShell:
+		return // ssh -n; the channel's end is another matter
 	}
 	s.mu.Lock() // not while something is being written to it
 	defer s.mu.Unlock()

@@ -39,6 +39,7 @@ type Session struct {
 	room    chan struct{} // holds a token when psql took something that was typed ahead
 	behind  atomic.Pointer[behind]
 	size    window
+	clients clients // on a forwarded port
 
 	mu         sync.Mutex // the order of the tape is the order of this lock
 	seats      []*Seat
@@ -72,7 +73,7 @@ type behind struct {
 	shell   Shell
 }
 
-// psql returns the shell; nil until the gate has opened.
+// psql returns the shell; nil until the gate has opened, and without one.
 func (s *Session) psql() Shell {
 	if b := s.behind.Load(); b != nil {
 		return b.shell

@@ -94,16 +94,30 @@ func (s *Session) warn(now time.Time) {
 // announceWait says what the session waits for, and, when it is not empty, the
 // command that makes it come. The caller holds mu.
 func (s *Session) announceWait(join string) {
+	if line := s.waitLine(join); line != "" {
+		s.say(line)
+	}
+}
+
+// waitLine is what a session waits for, or "" when its gate is open. The caller
+// holds mu.
+func (s *Session) waitLine(join string) string {
 	g := s.facts().Gate()
 	if g.Open {
-		return
+		return ""
 	}
-	line := fmt.Sprintf("psql has not started: %s.", g.Why)
+	line := "psql has not started: " + g.Why + "."
+	switch {
+	case !s.opened.IsZero():
+		return "the gate is shut: " + g.Why + "."
+	case s.want.NoShell:
+		line = "nothing reaches the database yet: " + g.Why + "."
+	}
 	if join != "" && len(g.Missing) > 0 {
 		line += " Send a colleague: " + join + " ."
 	}
 	left := s.want.Mode.Limits.Wait - time.Since(s.want.Started)
-	s.say(line + " Waiting " + Brief(left) + " more; Ctrl-C gives up.")
+	return line + " Waiting " + Brief(left) + " more; Ctrl-C gives up."
 }
 
 // count is a number of things, in words.
@@ -114,9 +128,10 @@ func count(n int64, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// say queues a line for the engineer. It never waits: a terminal that takes
-// nothing loses lines, not time. The caller holds mu.
+// say queues a line for the engineer, and for her clients. It never waits: a
+// terminal that takes nothing loses lines, not time. The caller holds mu.
 func (s *Session) say(line string) {
+	s.clients.each(func(c Client) { c.Tell(line) })
 	select {
 	case s.notices <- line:
 	default:

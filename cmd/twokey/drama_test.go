@@ -45,6 +45,7 @@ func TestDramas(t *testing.T) {
 			"alice": acts("alice"), "alice2": acts("alice2"), "bob": acts("bob"), "bob2": acts("bob2"), "carol": acts("carol"),
 			"dave": acts("dave"), "frank": acts("frank"), "sam": acts("sam"),
 			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "noticed": noticedCmd, "tape": tapeCmd, "watch": watchCmd,
+			"exists-soon": existsSoonCmd,
 		},
 	})
 }
@@ -168,6 +169,9 @@ func (st *stage) setup(env *testscript.Env) error {
 	env.Values[dramaKey{}] = d
 	env.Defer(d.close)
 	env.Setenv("PGPORT", fmt.Sprint(d.pg.Port))
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql"); len(found) > 0 {
+		env.Setenv("PSQL", found[len(found)-1])
+	}
 	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
 	if err := d.startS3(); err != nil {
 		return err
@@ -382,6 +386,14 @@ func sqlCmd(ts *testscript.TestScript, neg bool, args []string) {
 			return err
 		}
 		return match(out, args[1], neg, args[0])
+	})
+}
+
+// exists-soon FILE: waits until it is there.
+func existsSoonCmd(ts *testscript.TestScript, _ bool, args []string) {
+	waitFor(ts, func() error {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		return err
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -87,11 +88,12 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	if p.dir, err = os.MkdirTemp("", "twokey-"); err != nil {
 		return nil, nil, err
 	}
-	uid, release, err := p.cage.Reserve()
-	if err != nil {
-		return nil, nil, err
+	uid := os.Getuid()
+	if !want.NoShell {
+		if uid, p.release, err = p.cage.Reserve(); err != nil {
+			return nil, nil, err
+		}
 	}
-	p.release = release
 	var pid atomic.Int64
 	p.gateway, err = db.Listen(pgwire.Options{
 		Dir: p.dir, Door: door, For: want, PeerPID: func() int { return int(pid.Load()) }, PeerUID: uid, Log: p.log,
@@ -101,6 +103,9 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	}
 	if err := p.gateway.Ready(ctx); err != nil {
 		return nil, nil, err
+	}
+	if want.NoShell {
+		return p.gateway, nil, nil
 	}
 	p.shell, err = p.cage.Start(psql.Options{
 		Socket: p.dir, Database: db.Name(), User: p.gateway.User(), Args: want.Args, Size: want.Size,
@@ -112,6 +117,9 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	pid.Store(int64(p.shell.PID()))
 	return p.gateway, p.shell, nil
 }
+
+// Greet is session.Opener's.
+func (p *parts) Greet(conn net.Conn) (session.Client, error) { return pgwire.Greet(conn) }
 
 // close closes whatever Open got to. The session has killed what was alive.
 func (p *parts) close() {

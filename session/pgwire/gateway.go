@@ -26,7 +26,7 @@ import (
 const SocketName = ".s.PGSQL.5432"
 
 const (
-	maxLinks      = 8                // connections to the database of one session
+	maxLinks      = 16               // connections to the database of one session
 	maxClients    = maxLinks + 4     // with those that are still greeting, or cancelling
 	startTime     = 10 * time.Second // for a client to say who it is
 	peerPatience  = 5 * time.Second  // for psql's pid to be known

@@ -26,6 +26,7 @@ import (
 type link struct {
 	g      *Gateway
 	n      int // counts from 1 within the session
+	c      *Client
 	client net.Conn
 	in     *reader
 
@@ -48,7 +49,8 @@ type link struct {
 	rows    int         // that may be shown without asking; the database's half has it
 	reading atomic.Bool // the client's half is in a read, and will itself see the client go
 	writing sync.Mutex  // orders what is written to the client
-	partial bool        // the client has got a part of a message
+	partial bool        // the client has got a part of a message; guarded by writing
+	untold  []byte      // notices that have yet to be said; guarded by writing
 }
 
 // Why a link ends, besides refusals, the door's errors and errEnded.
@@ -62,18 +64,23 @@ type lost struct{ text string }
 
 func (l lost) Error() string { return l.text }
 
-// serve runs a link from the start-up to the grave.
-func (g *Gateway) serve(client net.Conn, in *reader, s start) {
+// serve does what a client asked for: a link from the start-up to the grave, or
+// to cancel what another one waits for.
+func (g *Gateway) serve(c *Client) {
+	if c.cancels != nil {
+		g.cancel(*c.cancels)
+		return
+	}
 	ctx, end := context.WithCancelCause(g.ctx)
-	l := &link{g: g, client: client, in: in, ctx: ctx, end: end, noted: make(chan struct{}), approval: approval{cancels: make(chan context.CancelCauseFunc, 1)}}
+	l := &link{g: g, c: c, client: c.conn, in: c.in, ctx: ctx, end: end, noted: make(chan struct{}), approval: approval{cancels: make(chan context.CancelCauseFunc, 1)}}
 	defer end(nil)
-	err := g.offered(s)
+	err := g.offered(c)
 	if err == nil {
 		err = g.enter(l)
 	}
 	if err != nil {
 		g.log.Warn("client refused", "error", err)
-		hangUp(client, err)
+		hangUp(c.conn, err)
 		return
 	}
 	defer g.leave(l)
@@ -81,12 +88,15 @@ func (g *Gateway) serve(client net.Conn, in *reader, s start) {
 	defer others.Wait()
 	defer end(errQuit)
 	others.Go(l.watch)
-	hello, err := l.dial(s)
+	if c.forwarded {
+		others.Go(l.tell)
+	}
+	hello, err := l.dial(*c.start)
 	if err != nil {
 		l.refuse(err)
 		return
 	}
-	l.run(s, hello)
+	l.run(*c.start, hello)
 }
 
 // refuse tells everyone why there is no connection to the database.
@@ -231,7 +241,7 @@ func (l *link) part(cause error) {
 	if !errors.Is(cause, errQuit) {
 		l.g.log.Info("connection ended", "conn", l.n, "error", cause)
 		if !l.partial && !errors.Is(cause, errVanished) {
-			hangUp(l.client, farewell(cause))
+			hangUp(l.client, l.farewell(cause))
 		}
 	}
 	if errors.Is(cause, errQuit) && !busy {
@@ -245,11 +255,14 @@ func (l *link) part(cause error) {
 	l.bury(true)
 }
 
-// farewell gives the client's last error its SQLSTATE.
-func farewell(cause error) error {
+// farewell is the client's last error: with its SQLSTATE, or why the session ends.
+func (l *link) farewell(cause error) error {
 	var gone lost
-	if errors.As(cause, &gone) {
+	switch why := l.c.why.Load(); {
+	case errors.As(cause, &gone):
 		return refused{"08006", gone.text}
+	case why != nil && errors.Is(cause, errEnded):
+		return refused{"57P01", "the session has ended: " + why.Sentence()}
 	}
 	return cause
 }

@@ -43,7 +43,7 @@ func TestARoleForEachSession(t *testing.T) {
 	}
 	attributes := admin(t, `select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolconnlimit, rolpassword like 'SCRAM-SHA-256$4096:%',
 		rolvaliduntil between now() and now() + '26 hours' from pg_authid where rolname = '`+name+`'`)
-	if strings.TrimSpace(attributes) != "f|f|f|f|f|8|t|t" {
+	if strings.TrimSpace(attributes) != "f|f|f|f|f|16|t|t" {
 		t.Errorf("attributes %s", attributes)
 	}
 	out, errs := r.psql(`select current_user = session_user, pg_has_role('app_rw', 'usage');

@@ -239,6 +239,7 @@ func (l *link) forward(f *flow, all bool) error {
 		l.writing.Lock()
 		_, err := l.client.Write(f.buf[f.sent:until])
 		l.partial = err != nil || f.skip > 0
+		l.sayNow()
 		l.writing.Unlock()
 		if err != nil {
 			return l.clientGone(err)

@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -47,13 +48,13 @@ type start struct {
 	strip  []string          // _pq_. options it sent, none of which exist here
 	params map[string]string // from the allow-list; database and user apart
 	user   string
-	name   string // of the database
+	name   string // of the database; empty: the user's, as the server has it
 }
 
 // cancelRequest is what a client sends on a connection of its own.
 type cancelRequest struct{ pid, key uint32 }
 
-// greet serves one client from its first byte to its last.
+// greet serves one client of the socket from its first byte to its last.
 func (g *Gateway) greet(conn *net.UnixConn) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -65,23 +66,32 @@ func (g *Gateway) greet(conn *net.UnixConn) {
 		hangUp(conn, refused{"28000", "this socket belongs to another process"})
 		return
 	}
+	c, err := hear(conn)
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			g.log.Warn("client refused", "error", err)
+		}
+		return
+	}
+	g.serve(c)
+}
+
+// hear lets a client say what it wants, and hangs up on one that says nothing
+// sensible in time.
+func hear(conn net.Conn) (*Client, error) {
 	in := newReader(conn)
 	conn.SetDeadline(time.Now().Add(startTime))
 	in.fixed = true
 	s, c, err := hello(in, conn)
 	in.fixed, in.timed = false, false
 	conn.SetDeadline(time.Time{})
-	switch {
-	case err != nil:
+	if err != nil {
 		if !errors.Is(err, io.EOF) {
-			g.log.Warn("client refused", "error", err)
 			hangUp(conn, err)
 		}
-	case c != nil:
-		g.cancel(*c)
-	default:
-		g.serve(conn, in, *s)
+		return nil, err
 	}
+	return &Client{conn: conn, in: in, start: s, cancels: c, lines: make(chan string, maxLines)}, nil
 }
 
 // isPeer checks that the process behind the socket is the one that may use it.
@@ -189,9 +199,6 @@ func parseStart(minor uint16, body []byte) (*start, error) {
 		seen[name] = true
 		s.take(name, string(value))
 	}
-	if s.name == "" {
-		s.name = s.user // as the server has it
-	}
 	return s, nil
 }
 
@@ -209,30 +216,43 @@ func (s *start) take(name, value string) {
 }
 
 // offered refuses a client that asks for another database or role than the
-// session's.
-func (g *Gateway) offered(s start) error {
-	if s.user != g.User() {
+// session's. On a forwarded port nobody knows the role, so none is asked for.
+func (g *Gateway) offered(c *Client) error {
+	s := c.start
+	if s.user != g.User() && !c.forwarded {
 		return refused{"28000", fmt.Sprintf("this session is for role %q; connecting as %q is refused", g.User(), readable(s.user, 63))}
 	}
-	if s.name != g.db.Name() {
-		return refused{"3D000", fmt.Sprintf("this session is for database %q; connecting to %q is refused: open a session for that target", g.db.Name(), readable(s.name, 63))}
+	if c.forwarded && (s.name == "" || s.name == s.user || s.name == g.o.For.Target.Name) {
+		return nil // it was left out, or is the target's name; libpq sends the user's when it was
+	}
+	if s.name != "" && s.name != g.db.Name() || s.name == "" && s.user != g.db.Name() {
+		return refused{"3D000", fmt.Sprintf("this session is for database %q; connecting to %q is refused: open a session for that target", g.db.Name(), readable(cmp.Or(s.name, s.user), 63))}
 	}
 	return nil
+}
+
+// accepted is the beginning of the answer: there is nothing to authenticate.
+func (s start) accepted() (out []byte) {
+	if s.minor > 0 || len(s.strip) > 0 {
+		out = must((&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: s.strip}).Encode(out))
+	}
+	return must((&pgproto3.AuthenticationOk{}).Encode(out))
 }
 
 // welcome is all a client gets between its start-up and its first statement.
 func (l *link) welcome(s start, statuses map[string]string, tx byte) error {
 	var out []byte
-	add := func(m pgproto3.BackendMessage) { out = must(m.Encode(out)) }
-	if s.minor > 0 || len(s.strip) > 0 {
-		add(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: s.strip})
+	if !l.c.told {
+		out = s.accepted()
 	}
-	add(&pgproto3.AuthenticationOk{})
+	add := func(m pgproto3.BackendMessage) { out = must(m.Encode(out)) }
 	for _, name := range sorted(statuses) {
 		add(&pgproto3.ParameterStatus{Name: name, Value: statuses[name]})
 	}
 	add(&pgproto3.BackendKeyData{ProcessID: l.backend.pid, SecretKey: binary.BigEndian.AppendUint32(nil, l.key)})
 	add(&pgproto3.ReadyForQuery{TxStatus: tx})
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	_, err := l.client.Write(out)
 	return err
 }

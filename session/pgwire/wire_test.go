@@ -303,11 +303,11 @@ func TestTheSocketIsForOneProcess(t *testing.T) {
 
 func TestManyConnections(t *testing.T) {
 	r := open(t, upstream())
-	for range 8 {
+	for range 16 {
 		r.connect()
 	}
-	if _, err := r.tryConnect("app", "orders"); err == nil || !strings.Contains(err.Error(), "at most 8") {
-		t.Errorf("the ninth: %v", err)
+	if _, err := r.tryConnect("app", "orders"); err == nil || !strings.Contains(err.Error(), "at most 16") {
+		t.Errorf("the seventeenth: %v", err)
 	}
 	if err := r.Kill(t.Context()); err != nil || backends(t) != "0" {
 		t.Error(err)

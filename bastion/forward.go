@@ -1,0 +1,249 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file forwards a port (RFC 4254 7.2): the engineer's own Postgres clients
+// reach the database of their session, and nothing else, through its gate and onto
+// its tape. A connection that has a session shares it; one that has none, ssh -N,
+// opens one without psql for its first client.
+
+const (
+	postgresPort = 5432
+	maxForwards  = 20 // channels of one connection
+)
+
+// directTCPIP is the payload of RFC 4254 7.2.
+type directTCPIP struct {
+	Host       string
+	Port       uint32
+	Originator string
+	FromPort   uint32
+}
+
+// forward handles a channel for one client.
+func (c *connection) forward(sc *ssh.ServerConn, n ssh.NewChannel) {
+	who, err := c.visitor(sc)
+	if err == nil && !c.server.roll.enter() {
+		err = errors.New("this bastion is stopping; try again in a minute")
+	} else if err == nil {
+		defer c.server.roll.leave()
+	}
+	var want wish
+	if err == nil {
+		want, err = c.asksFor(sc.User(), n.ExtraData())
+	}
+	if err == nil && !c.takeForward() {
+		err = fmt.Errorf("more than %d clients at once", maxForwards)
+	} else if err == nil {
+		defer c.giveForward()
+	}
+	var s *session.Session
+	if err == nil {
+		s, err = c.shared(sc, who, want)
+	}
+	if err != nil {
+		c.reject(n, ssh.Prohibited, "twokey: "+session.OneLine(reason(err), 500))
+		return
+	}
+	ch, requests, err := n.Accept()
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests) // ends with the channel
+	if err := splice(ch, s.Forward); err != nil {
+		c.server.Log.Warn("client not served", "session", s.Request().ID, "error", err)
+	}
+}
+
+// asksFor is the target that a client is forwarded to: the one that the SSH
+// user name says, and no other.
+func (c *connection) asksFor(user string, payload []byte) (wish, error) {
+	var to directTCPIP
+	if err := ssh.Unmarshal(payload, &to); err != nil {
+		return wish{}, err
+	}
+	want, err := route(user, c.server.Targets)
+	if err != nil {
+		return wish{}, err
+	}
+	name := want.target.Name
+	if want.lobby() {
+		name = "TARGET"
+	}
+	if want.lobby() || to.Host != name || to.Port != postgresPort {
+		return wish{}, refusal("nothing is forwarded but the session's own target: %s", c.server.forwardCommand(name, user))
+	}
+	return want, nil
+}
+
+// forwardCommand is how somebody brings their own client.
+func (s *Server) forwardCommand(target, user string) string {
+	if !strings.HasPrefix(user, target) {
+		user = target
+	}
+	return s.line(fmt.Sprintf("ssh -N -L %d:%s:%d", postgresPort, target, postgresPort), user+"@", nil)
+}
+
+func (c *connection) takeForward() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forwards >= maxForwards {
+		return false
+	}
+	c.forwards++
+	return true
+}
+
+func (c *connection) giveForward() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forwards--
+	c.turn()
+}
+
+// shared returns this connection's session. Where one is about to begin, it
+// waits for it; where none ever was, it opens one.
+func (c *connection) shared(sc *ssh.ServerConn, who visitor, want wish) (*session.Session, error) {
+	var failed chan error // of the one that we open
+	for {
+		c.mu.Lock()
+		s, busy, had, changed := c.live, c.busy, c.had, c.changed
+		if s == nil && !busy && !had {
+			c.busy = true
+			failed = make(chan error, 1)
+			go c.quietly(sc, who, want, failed) // ends with the session
+		}
+		c.mu.Unlock()
+		switch {
+		case s != nil:
+			return s, nil
+		case had && !busy:
+			return nil, errors.New("the session of this connection has ended; connect again")
+		}
+		select {
+		case err := <-failed:
+			return nil, err
+		case <-changed:
+		case <-c.ctx.Done():
+			return nil, c.ctx.Err()
+		}
+	}
+}
+
+// quietly runs a session without a channel of its own, and hangs up behind it,
+// as nobody at the other end could read that it is over.
+func (c *connection) quietly(sc *ssh.ServerConn, who visitor, want wish, failed chan<- error) {
+	defer c.caught()
+	defer c.yield()
+	v := newVisit(c, sc, &silence{closed: c.ctx.Done()}, who)
+	v.command = noPsql
+	live, stop := context.WithCancel(c.ctx)
+	defer stop()
+	go v.keepalive(live) // ends with live
+	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "forwards", true)
+	if _, err := v.open(want); err != nil {
+		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
+		failed <- err
+		return
+	}
+	c.lastForwards(closePatience)
+	c.sayGoodbye()
+}
+
+// sayGoodbye hangs up behind what was written: a connection that is closed with
+// something unread is reset, and what is on its way lost.
+func (c *connection) sayGoodbye() {
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		time.AfterFunc(closePatience, c.hangUp)
+		return
+	}
+	c.hangUp()
+}
+
+// lastForwards waits until the clients have read that it is over.
+func (c *connection) lastForwards(patience time.Duration) {
+	late := time.After(patience)
+	for {
+		c.mu.Lock()
+		left, changed := c.forwards, c.changed
+		c.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late:
+			return
+		}
+	}
+}
+
+// silence is the channel of a session that has none.
+type silence struct{ closed <-chan struct{} }
+
+func (s *silence) Read([]byte) (int, error)                       { <-s.closed; return 0, io.EOF }
+func (s *silence) Write(p []byte) (int, error)                    { return len(p), nil }
+func (s *silence) Close() error                                   { return nil }
+func (s *silence) CloseWrite() error                              { return nil }
+func (s *silence) SendRequest(string, bool, []byte) (bool, error) { return false, nil }
+func (s *silence) Stderr() io.ReadWriter                          { return s }
+
+// splice puts a socket between a channel and what serves it: the gateway wants
+// deadlines, and to see at once that a client is gone, which a channel has not.
+func splice(ch ssh.Channel, serve func(net.Conn) error) error {
+	defer ch.Close()
+	near, far, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer near.Close()
+	served := make(chan error, 1)
+	go func() { served <- serve(far) }()
+	go func() { // ends when the channel or the socket does
+		io.Copy(near, ch)
+		near.CloseWrite()
+	}()
+	io.Copy(ch, near) // until far is closed, with all that was written to it
+	return <-served
+}
+
+// socketPair is two ends of a unix stream socket (socketpair(2)).
+func socketPair() (near, far *net.UnixConn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if near, err = unixConn(fds[0]); err != nil {
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	if far, err = unixConn(fds[1]); err != nil {
+		near.Close()
+		return nil, nil, err
+	}
+	return near, far, nil
+}
+
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "socketpair")
+	defer f.Close() // FileConn has its own
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
