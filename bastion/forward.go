@@ -8,10 +8,10 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/session"
 )
@@ -37,35 +37,42 @@ type directTCPIP struct {
 // forward handles a channel for one client.
 func (c *connection) forward(sc *ssh.ServerConn, n ssh.NewChannel) {
 	who, err := c.visitor(sc)
-	if err == nil && !c.server.roll.enter() {
-		err = errors.New("this bastion is stopping; try again in a minute")
-	} else if err == nil {
-		defer c.server.roll.leave()
+	if err != nil {
+		c.reject(n, ssh.Prohibited, err.Error())
+		return
 	}
-	var want wish
-	if err == nil {
-		want, err = c.asksFor(sc.User(), n.ExtraData())
-	}
-	if err == nil && !c.takeForward() {
-		err = fmt.Errorf("more than %d clients at once", maxForwards)
-	} else if err == nil {
-		defer c.giveForward()
-	}
-	var s *session.Session
-	if err == nil {
-		s, err = c.shared(sc, who, want)
-	}
+	want, err := c.asksFor(sc.User(), n.ExtraData())
 	if err != nil {
 		c.reject(n, ssh.Prohibited, "twokey: "+session.OneLine(reason(err), 500))
 		return
+	}
+	if !c.takeForward() {
+		c.reject(n, ssh.ResourceShortage, fmt.Sprintf("twokey: at most %d clients at once", maxForwards))
+		return
+	}
+	defer c.giveForward()
+	if !c.server.roll.enter() {
+		c.reject(n, ssh.ConnectionFailed, "this bastion is stopping; try again in a minute")
+		return
+	}
+	defer c.server.roll.leave()
+	s, err := c.shared(sc, who, want)
+	serve := func(conn net.Conn) error { return s.Forward(conn) }
+	if err != nil {
+		c.strike()
+		why := session.OneLine(reason(err), 500)
+		serve = func(conn net.Conn) error {
+			defer conn.Close()
+			return c.server.TurnAway(conn, why)
+		}
 	}
 	ch, requests, err := n.Accept()
 	if err != nil {
 		return
 	}
 	go ssh.DiscardRequests(requests) // ends with the channel
-	if err := splice(ch, s.Forward); err != nil {
-		c.server.Log.Warn("client not served", "session", s.Request().ID, "error", err)
+	if err := c.splice(ch, serve); err != nil {
+		c.server.Log.Warn("client not served", "from", c.from, "error", err)
 	}
 }
 
@@ -122,7 +129,7 @@ func (c *connection) shared(sc *ssh.ServerConn, who visitor, want wish) (*sessio
 	for {
 		c.mu.Lock()
 		s, busy, had, changed := c.live, c.busy, c.had, c.changed
-		if s == nil && !busy && !had {
+		if s == nil && failed == nil && !busy && !had {
 			c.busy = true
 			failed = make(chan error, 1)
 			go c.quietly(sc, who, want, failed) // ends with the session
@@ -131,7 +138,7 @@ func (c *connection) shared(sc *ssh.ServerConn, who visitor, want wish) (*sessio
 		switch {
 		case s != nil:
 			return s, nil
-		case had && !busy:
+		case had && !busy && failed == nil:
 			return nil, errors.New("the session of this connection has ended; connect again")
 		}
 		select {
@@ -204,7 +211,7 @@ func (s *silence) Stderr() io.ReadWriter                          { return s }
 
 // splice puts a socket between a channel and what serves it: the gateway wants
 // deadlines, and to see at once that a client is gone, which a channel has not.
-func splice(ch ssh.Channel, serve func(net.Conn) error) error {
+func (c *connection) splice(ch ssh.Channel, serve func(net.Conn) error) error {
 	defer ch.Close()
 	near, far, err := socketPair()
 	if err != nil {
@@ -212,7 +219,11 @@ func splice(ch ssh.Channel, serve func(net.Conn) error) error {
 	}
 	defer near.Close()
 	served := make(chan error, 1)
-	go func() { served <- serve(far) }()
+	go func() {
+		defer close(served)
+		defer c.caught()
+		served <- serve(far)
+	}()
 	go func() { // ends when the channel or the socket does
 		io.Copy(near, ch)
 		near.CloseWrite()
@@ -223,12 +234,12 @@ func splice(ch ssh.Channel, serve func(net.Conn) error) error {
 
 // socketPair is two ends of a unix stream socket (socketpair(2)).
 func socketPair() (near, far *net.UnixConn, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	if near, err = unixConn(fds[0]); err != nil {
-		unix.Close(fds[1])
+		syscall.Close(fds[1])
 		return nil, nil, err
 	}
 	if far, err = unixConn(fds[1]); err != nil {

@@ -50,6 +50,9 @@ type Options struct {
 	// error says why not. A session.Cause sets the exit status; its text is
 	// shown to the engineer. The bastion registers and runs it.
 	Open func(ctx context.Context, want session.Request) (*session.Session, error)
+	// TurnAway tells a client on a forwarded port, in its own words, why there is
+	// no session for it. The bastion closes conn.
+	TurnAway func(conn net.Conn, why string) error
 	// CheckArgs says what is wrong with arguments for psql; nil allows none.
 	CheckArgs func(args []string) error
 	// NewID names a new session: a ULID and a short code unique among live ones.
@@ -121,6 +124,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.CheckArgs == nil {
 		o.CheckArgs = func(args []string) error { return errors.New("psql takes no arguments here") }
+	}
+	if o.TurnAway == nil {
+		o.TurnAway = func(net.Conn, string) error { return nil }
 	}
 	if o.Archive == nil {
 		o.Archive = noArchive{}

@@ -19,6 +19,7 @@ import (
 	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/pgwire"
 	"github.com/twokey/twokey/session/psql"
 )
 
@@ -124,7 +125,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
 		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession,
-		CheckArgs: psql.CheckArgs, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
+		CheckArgs: psql.CheckArgs, TurnAway: pgwire.TurnAway, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
 	return err

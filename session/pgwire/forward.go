@@ -44,6 +44,16 @@ func Greet(conn net.Conn) (*Client, error) {
 	return c, err
 }
 
+// TurnAway hears a client out and tells it why there is nothing for it. conn is
+// the caller's to close.
+func TurnAway(conn net.Conn, why string) error {
+	c, err := hear(conn)
+	if err == nil && c.start != nil {
+		hangUp(conn, refused{"28000", why})
+	}
+	return err
+}
+
 // Tell shows a line when the client takes it; one that takes nothing loses lines.
 func (c *Client) Tell(line string) {
 	select {
