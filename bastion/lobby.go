@@ -136,6 +136,7 @@ func (v *visit) help(w io.Writer, root *cobra.Command) {
 	t.add(v.server.commandAs("TARGET+MODE"), "psql in another mode")
 	t.add(v.server.commandAs("TARGET")+" -- --csv -c 'select 1'", "psql without a terminal: -c and its SQL come last")
 	t.add(v.server.commandAs("TARGET")+" -- --reason 'ticket 42' --csv", "a script on standard input; the reason comes first")
+	t.add(v.server.forwardCommand("TARGET", "TARGET"), "any Postgres client on your own port 5432; any user name, no password")
 	t.add(v.server.line("ssh -t", "TARGET+MODE@", []string{"--", breakGlass}), "alone, in an emergency, if you may; somebody else must review it")
 	t.print(w)
 	fmt.Fprintf(w, "\nCommands:\n")
