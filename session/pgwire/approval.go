@@ -27,6 +27,10 @@ type approval struct {
 	forgot  int                          // what is not in did any more
 	last    *sent                        // a text that was sent as it is, whose outcome has not been looked at
 	cancels chan context.CancelCauseFunc // holds what withdraws the question that is open
+
+	bounds   bounds // of the batch that is under way
+	executed []ran  // in it
+	trusted  bool   // one of them ran unasked in a transaction that only an approved COMMIT may end
 }
 
 // sent is a text that a shadow said yes to, answered like any other.
@@ -50,12 +54,8 @@ func no(format string, args ...any) *pgproto3.ErrorResponse {
 
 // judged runs a simple query in a mode that asks for approval, and answers the client.
 func (l *link) judged(sql string) error {
-	if l.last != nil {
-		l.remember(l.last.sql, <-l.last.done) // it is there: the client would not have been heard otherwise
-		l.last = nil
-	}
-	if l.tx() == 'I' {
-		l.all, l.did, l.forgot = false, nil, 0
+	if err := l.reap(); err != nil {
+		return err
 	}
 	end, err := l.judge(sql)
 	if err != nil || l.last != nil {
@@ -232,46 +232,7 @@ func (l *link) stillOpen(sql string, o outcome) error {
 	if o.tx != 'I' {
 		return nil
 	}
-	l.g.alarm("a statement ended a transaction that waits for a shadow's yes: " + readable(sql, 200))
-	return refused{"25000", "a statement ended a transaction that waits for a shadow's yes"}
-}
-
-// approved asks a shadow before a portal is bound: that is when the database
-// plans it, and what it plans it may already run. Each is asked for, whatever
-// came before. When the answer is no, the database is made to fail the batch,
-// as at any other error. The message in
-// question is what is in out from mark on.
-func (l *link) approved(what meaning, mark *int) (bool, error) {
-	if l.g.o.For.Approve() == session.ApproveNone {
-		return true, nil
-	}
-	message := slices.Clone(l.out[*mark:])
-	l.out = l.out[:*mark]
-	*mark = 0 // all before it is sent
-	if err := l.send(); err != nil {
-		return false, err
-	}
-	_, refusal, err := l.consult(session.AskInfo{Kind: session.AskRun, Text: what.text, Params: what.params})
-	if err != nil || refusal == nil {
-		l.out = append(l.out, message...)
-		return err == nil, err
-	}
-	l.out = must((&pgproto3.Bind{PreparedStatement: "twokey: a shadow said no"}).Encode(l.out)) // there is none of this name
-	if !l.talk.ask(&asked{kind: 'B', deny: must(refusal.Encode(nil))}) {
-		l.out = l.out[:0]
-		return false, nil
-	}
-	if err := l.send(); err != nil {
-		return false, err
-	}
-	for _, _, failed, _ := l.talk.state(); !failed; _, _, failed, _ = l.talk.state() {
-		select {
-		case <-l.talk.changed:
-		case <-l.ctx.Done():
-			return false, context.Cause(l.ctx)
-		}
-	}
-	return false, nil
+	return l.endedUnasked(sql)
 }
 
 // fail answers with an error, which ends a transaction as any other does.
@@ -382,15 +343,18 @@ func (l *link) single(sql, within string) (outcome, error) {
 		return outcome{}, err
 	}
 	l.talk.doubt(sql)
-	for _, m := range []pgproto3.FrontendMessage{
-		&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{},
-	} {
-		l.out = must(m.Encode(l.out))
-	}
+	l.append(&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{})
 	l.talk.ask(&asked{kind: 'P', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'B', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'E', n: n, quiet: true})
 	return l.await(l.sync())
+}
+
+// append encodes messages of our own.
+func (l *link) append(messages ...pgproto3.FrontendMessage) {
+	for _, m := range messages {
+		l.out = must(m.Encode(l.out))
+	}
 }
 
 // sync ends what single began.

@@ -1,6 +1,7 @@
 package pgwire_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/twokey/twokey/session"
 )
@@ -207,38 +209,139 @@ func TestAQuestionOfAClientThatIsGone(t *testing.T) {
 	}
 }
 
-// The extended protocol: each Bind is asked for, whatever it looks like.
+// The extended protocol, as drivers speak it. A story is batches, each ended by a
+// Sync; a batch is statements with a ; between them.
 func TestApprovalOfTheExtendedProtocol(t *testing.T) {
-	for _, mode := range []session.Approve{"each", "writes", "commit"} {
-		t.Run(string(mode), func(t *testing.T) {
-			r := approving(t, mode, yes)
-			conn := r.connect()
-			query := func() error {
-				_, err := conn.ExecParams(t.Context(), "update paid set state = $1 where id = $2", [][]byte{[]byte("x"), []byte("1")}, nil, nil, nil).Close()
-				return err
+	const update = "update paid set state = 'x' where id = 1"
+	for _, s := range []struct {
+		name    string
+		mode    session.Approve
+		decide  func(session.AskInfo) session.Answer
+		batches []string
+		asked   string // lines
+		paid    string // the table afterwards
+		tags    string // what the client reads, and the first error
+		tx      byte   // as the client has it, when it is not I
+	}{
+		{name: "each, a read", mode: "each", decide: yes, batches: []string{"select 1"}, asked: "run select 1", tags: "SELECT 1"},
+		{name: "each, all", mode: "each", decide: allYes, batches: []string{"begin", "select 1", update, "commit"}, asked: "run begin\nrun select 1\nrun commit | SELECT 1: select 1 | UPDATE 1: " + update, paid: "1x,2new", tags: "BEGIN,SELECT 1,UPDATE 1,COMMIT"},
+		{name: "each, given up", mode: "each", decide: yes, batches: []string{"begin", "rollback"}, asked: "run begin", tags: "BEGIN,ROLLBACK"},
+
+		{name: "a read", mode: "writes", batches: []string{"select 1", "select 2; table paid"}, tags: "SELECT 1,SELECT 1,SELECT 2"},
+		{name: "nothing", mode: "writes", batches: []string{""}, tags: ""},
+		{name: "a read that writes", mode: "writes", batches: []string{"select touch()"}, tags: "25006"},
+		{name: "a read that leaves a setting", mode: "writes", batches: []string{"select set_config('work_mem', '77kB', false)", "show work_mem"}, tags: "SELECT 1,SHOW=4MB"},
+		{name: "a write", mode: "writes", decide: yes, batches: []string{update}, asked: "run " + update, paid: "1x,2new", tags: "UPDATE 1"},
+		{name: "a write, refused", mode: "writes", decide: noWay, batches: []string{update, "select 1"}, asked: "run " + update, tags: "42501,SELECT 1"},
+		{name: "a read, then a write", mode: "writes", batches: []string{"select 1; " + update, "select 1"}, tags: "SELECT 1,42501,SELECT 1"},
+		{name: "a read, then the end of its bounds", mode: "writes", batches: []string{"select 1; commit; " + update}, tags: "SELECT 1,42501"},
+		{name: "a read, then a rollback of its bounds", mode: "writes", batches: []string{"select 1; rollback; " + update}, tags: "SELECT 1,42501"},
+		{name: "a write, then a read that writes", mode: "writes", decide: once(), batches: []string{update + "; select touch()"}, asked: "run " + update + "\nrun select touch()", tags: "UPDATE 1,42501"},
+		{name: "a rollback, then a write", mode: "writes", decide: noWay, batches: []string{"rollback; " + update}, asked: "run " + update, tags: "ROLLBACK,42501"},
+		{name: "in a transaction", mode: "writes", decide: allYes, batches: []string{"begin; select 1", update, "commit; select 2"}, asked: "run select 1\nrun select 2", paid: "1x,2new", tags: "BEGIN,SELECT 1,UPDATE 1,COMMIT,SELECT 1"},
+		{name: "yes to all ends with the transaction", mode: "writes", decide: allYes, batches: []string{"begin", "select 1; commit; begin; " + update + "; commit"}, asked: "run select 1\nrun begin\nrun " + update + "\nrun commit", paid: "1x,2new", tags: "BEGIN,SELECT 1,COMMIT,BEGIN,UPDATE 1,COMMIT"},
+		{name: "a transaction that failed", mode: "writes", decide: yes, batches: []string{"begin", "select 1/0", "select 1", "rollback; " + update}, asked: "run select 1/0\nrun " + update, paid: "1x,2new", tags: "BEGIN,22012,25P02,ROLLBACK,UPDATE 1"},
+		{name: "a name that SQL made", mode: "writes", decide: once(), batches: []string{"prepare p as " + update, "=p"}, asked: "run prepare p as " + update + "\nrun -- twokey: prepared statement \"p\" was made by SQL", tags: "PREPARE,42501"},
+
+		{name: "commit waits", mode: "commit", decide: yes, batches: []string{update}, asked: "commit " + update + " | UPDATE 1: " + update, paid: "1x,2new", tags: "UPDATE 1"},
+		{name: "commit refused", mode: "commit", decide: noWay, batches: []string{update, "select 1"}, asked: "commit " + update + " | UPDATE 1: " + update, tags: "UPDATE 1,42501,SELECT 1"},
+		{name: "two are committed as one", mode: "commit", decide: noWay, batches: []string{update + "; delete from paid"}, asked: "commit " + update + ";\ndelete from paid | UPDATE 1: " + update + " | DELETE 2: delete from paid", tags: "UPDATE 1,DELETE 2,42501"},
+		{name: "a read, commit", mode: "commit", batches: []string{"select 1"}, tags: "SELECT 1"},
+		{name: "an error is not asked for", mode: "commit", batches: []string{"insert into paid values (1, 'again')", "select 1"}, tags: "23505,SELECT 1"},
+		{name: "the end of our bounds", mode: "commit", batches: []string{update + "; commit"}, tags: "UPDATE 1,42501"},
+		{name: "what cannot wait", mode: "commit", batches: []string{"vacuum paid", "select 1"}, tags: "25001,SELECT 1"},
+		{name: "a transaction", mode: "commit", decide: yes, batches: []string{"begin", update, "select 1", "commit"}, asked: "commit commit | UPDATE 1: " + update + " | SELECT 1: select 1", paid: "1x,2new", tags: "BEGIN,UPDATE 1,SELECT 1,COMMIT"},
+		{name: "a transaction, refused", mode: "commit", decide: noWay, batches: []string{"begin; " + update, "commit", "rollback"}, asked: "commit commit | UPDATE 1: " + update, tags: "BEGIN,UPDATE 1,42501,ROLLBACK"},
+		{name: "a transaction in one batch", mode: "commit", decide: noWay, batches: []string{"begin; " + update + "; commit"}, asked: "commit commit | not answered yet: " + update, tags: "BEGIN,UPDATE 1,42501", tx: 'E'},
+		{name: "a transaction given up", mode: "commit", batches: []string{"begin; " + update + "; rollback", "select 1"}, tags: "BEGIN,UPDATE 1,ROLLBACK,SELECT 1"},
+		{name: "an empty transaction", mode: "commit", batches: []string{"begin; commit"}, tags: "BEGIN,COMMIT"},
+		{name: "what a commit hides", mode: "commit", decide: once(), batches: []string{"begin; " + update + "; commit; delete from paid"}, asked: "commit commit | not answered yet: " + update + "\nrun delete from paid", tags: "BEGIN,UPDATE 1,COMMIT,42501", paid: "1x,2new"},
+		{name: "rows that are not all fetched", mode: "commit", decide: noWay, batches: []string{"begin", "1@delete from paid returning id", "commit"}, asked: "commit commit | the first rows: delete from paid returning id", tags: "BEGIN,42501", tx: 'E'},
+		{name: "a setting", mode: "commit", batches: []string{"set work_mem = '77kB'", "show work_mem"}, tags: "SET,SHOW=77kB"},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			decide := s.decide
+			if decide == nil {
+				decide = func(a session.AskInfo) session.Answer { t.Errorf("asked: %+v", a); return session.Answer{} }
 			}
-			if err := query(); err != nil {
-				t.Fatal(err)
+			r := approving(t, s.mode, decide)
+			c := r.enter()
+			var tags []string
+			tx := byte('I')
+			for _, batch := range s.batches {
+				var got []string
+				got, tx = c.batch(batch)
+				tags = append(tags, got...)
 			}
-			if got := r.door.questions(); got != "run update paid set state = $1 where id = $2 [\"x\" \"1\"]\n" {
-				t.Errorf("asked %s", got)
+			want := s.asked
+			if want != "" {
+				want += "\n"
 			}
-			r.door.set(func(d *door) { d.decide = noWay })
-			admin(t, "update paid set state = 'new'")
-			if err := query(); err == nil || !strings.Contains(err.Error(), "bob said no") {
-				t.Error(err)
+			if got := r.door.questions(); got != want {
+				t.Errorf("asked:\n%swant:\n%s", got, want)
 			}
-			if got := states(t); got != "1new,2new" {
-				t.Error(got)
+			if got := strings.Join(tags, ","); got != s.tags {
+				t.Errorf("she reads %s, want %s", got, s.tags)
 			}
-			r.door.set(func(d *door) { d.decide = yes })
-			if err := query(); err != nil {
-				t.Error(err)
+			if got, want := states(t), cmp.Or(s.paid, "1new,2new"); got != want {
+				t.Errorf("the table is %s, want %s", got, want)
 			}
-			if got := states(t); got != "1x,2new" {
-				t.Error(got)
+			if tx != cmp.Or(s.tx, 'I') {
+				t.Errorf("the transaction is %c", tx)
+			}
+			if text := r.door.tape(); strings.Contains(text, "alarm") {
+				t.Error(text)
 			}
 		})
+	}
+}
+
+// once says yes, and then no.
+func once() func(session.AskInfo) session.Answer {
+	asked := 0
+	return func(session.AskInfo) session.Answer {
+		asked++
+		return session.Answer{Yes: asked == 1, By: "bob", Why: "no"}
+	}
+}
+
+// batch sends statements and a Sync, and returns the tags, with the only value
+// of a SHOW, and the first error's SQLSTATE. "=p" executes p, "1@" asks for one row.
+func (c *client) batch(text string) (tags []string, tx byte) {
+	var messages []pgproto3.FrontendMessage
+	for sql := range strings.SplitSeq(text, "; ") {
+		var rows uint32
+		name, prepared := strings.CutPrefix(sql, "=")
+		if one, ok := strings.CutPrefix(sql, "1@"); ok {
+			sql, rows = one, 1
+		}
+		if !prepared {
+			name = ""
+			messages = append(messages, &pgproto3.Parse{Query: sql})
+		}
+		messages = append(messages, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{MaxRows: rows})
+	}
+	c.send(encode(append(messages, &pgproto3.Sync{})...))
+	var value string
+	for {
+		m, err := c.fe.Receive()
+		if err != nil {
+			c.t.Fatalf("%v after %v", err, tags)
+		}
+		switch m := m.(type) {
+		case *pgproto3.DataRow:
+			value = string(m.Values[0])
+		case *pgproto3.CommandComplete:
+			tag := string(m.CommandTag)
+			if tag == "SHOW" {
+				tag += "=" + value
+			}
+			tags = append(tags, tag)
+		case *pgproto3.ErrorResponse:
+			tags = append(tags, m.Code)
+		case *pgproto3.ReadyForQuery:
+			return tags, m.TxStatus
+		}
 	}
 }
 

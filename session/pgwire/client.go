@@ -174,6 +174,11 @@ func (l *link) takeQuery(body []byte) error {
 // extended begins every message of the extended protocol. It is false when the
 // batch has failed: the database would ignore the message, and does not get it.
 func (l *link) extended(m pgproto3.FrontendMessage, body []byte) (bool, error) {
+	if !l.batch {
+		if err := l.reap(); err != nil {
+			return false, err
+		}
+	}
 	l.batch = true
 	mark := len(l.out)
 	if err := l.decode(m, body); err != nil {
@@ -212,6 +217,9 @@ func (l *link) takeParse(body []byte) error {
 	return l.ask(&asked{kind: 'P', n: n, name: m.Name, means: meaning{known: true, text: m.Query, statement: m.Name}}, mark)
 }
 
+// doubt is what is added to a text that may not be what runs.
+const doubt = "\n-- twokey: SQL since then may have given this name to something else"
+
 func (l *link) takeBind(body []byte) error {
 	var m pgproto3.Bind
 	mark := len(l.out)
@@ -219,12 +227,16 @@ func (l *link) takeBind(body []byte) error {
 		return err
 	}
 	means := l.talk.statement(m.PreparedStatement)
-	if !means.known {
+	sure := means.known && !means.doubtful
+	switch {
+	case !means.known:
 		means = meaning{known: true, text: fmt.Sprintf("-- twokey: prepared statement %q was made by SQL", m.PreparedStatement)}
+	case means.doubtful:
+		means.text, means.doubtful = means.text+doubt, false // what is bound stays what it is
 	}
 	means.statement = m.PreparedStatement
 	means.params = params(m.Parameters, m.ParameterFormatCodes)
-	if yes, err := l.approved(means, &mark); !yes {
+	if yes, err := l.bounded(means, sure, &mark); !yes {
 		return err
 	}
 	if err := l.g.door.Pass(l.ctx, nil); err != nil {
@@ -244,20 +256,24 @@ func (l *link) takeExecute(body []byte) error {
 	if !means.known {
 		text = fmt.Sprintf("-- twokey: portal %q was made by SQL", m.Portal)
 	}
-	if !means.known { // there was no Bind that would have been asked for
-		if yes, err := l.approved(meaning{text: text}, &mark); !yes {
+	if !means.known || means.doubtful { // there was no Bind that was judged, or not of this
+		if yes, err := l.approved(meaning{text: text}, false, &mark); !yes {
 			return err
 		}
 	}
 	if means.doubtful {
-		text += "\n-- twokey: SQL since then may have given this name to something else"
+		text += doubt
 	}
-	n, err := l.statement(session.StatementInfo{Protocol: "execute", Text: text, Name: means.statement, Params: means.params})
+	n, err := l.statement(session.StatementInfo{
+		Protocol: "execute", Text: text, Name: means.statement, Params: means.params, Within: l.bounds.within(),
+	})
 	if err != nil {
 		return err
 	}
 	l.talk.doubt(means.text)
-	return l.ask(&asked{kind: 'E', n: n}, mark)
+	a := &asked{kind: 'E', n: n}
+	l.runs(text, means.params, a)
+	return l.ask(a, mark)
 }
 
 func (l *link) takeClose(body []byte) error {
@@ -301,6 +317,10 @@ func (l *link) takeSync(body []byte) error {
 		return err
 	}
 	l.batch = false
+	if l.bounds.within() != "" {
+		return l.endBounds()
+	}
+	l.bounds = unbound
 	l.talk.ask(&asked{kind: 'S'})
 	return nil
 }
