@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -29,7 +30,7 @@ type approval struct {
 	cancels chan context.CancelCauseFunc // holds what withdraws the question that is open
 }
 
-// sent is a text that a shadow said yes to, answered like any other.
+// sent is a text of several statements that a shadow said yes to, answered like any other.
 type sent struct {
 	sql  string
 	done chan outcome
@@ -127,7 +128,13 @@ func (l *link) afterYes(sql string) (outcome, error) {
 		return l.fail(refusal)
 	}
 	w := wordsOf(sql)
-	l.all = answer.All && !w.several && w.class() != ending // they may end the transaction that the yes is for
+	if !w.several { // sent as one, so that it is one
+		l.all = answer.All && w.class() != ending // which may end the transaction that the yes is for
+		o, err := l.single(sql, "")
+		l.remember(sql, o)
+		return o, err
+	}
+	l.all = false
 	n, err := l.statement(session.StatementInfo{Protocol: "simple", Text: sql})
 	if err != nil {
 		return outcome{}, err
@@ -238,13 +245,15 @@ func (l *link) stillOpen(sql string, o outcome) error {
 
 // approved asks a shadow before a portal is bound: that is when the database
 // plans it, and what it plans it may already run. Each is asked for, whatever
-// came before. When the answer is no, the database is made to fail the batch,
+// came before, and each may be the end of the transaction that a yes to all is
+// for. When the answer is no, the database is made to fail the batch,
 // as at any other error. The message in
 // question is what is in out from mark on.
 func (l *link) approved(what meaning, mark *int) (bool, error) {
 	if l.g.o.For.Approve() == session.ApproveNone {
 		return true, nil
 	}
+	l.all = false
 	message := slices.Clone(l.out[*mark:])
 	l.out = l.out[:*mark]
 	*mark = 0 // all before it is sent
@@ -253,6 +262,7 @@ func (l *link) approved(what meaning, mark *int) (bool, error) {
 	}
 	_, refusal, err := l.consult(session.AskInfo{Kind: session.AskRun, Text: what.text, Params: what.params})
 	if err != nil || refusal == nil {
+		l.prepareAgain(what)
 		l.out = append(l.out, message...)
 		return err == nil, err
 	}
@@ -272,6 +282,20 @@ func (l *link) approved(what meaning, mark *int) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// prepareAgain gives a name the text that the shadow has just read, as SQL may
+// have given it to something else since: PREPARE uses the same names as Parse,
+// and a function may build that statement from pieces. The client sees nothing of it.
+func (l *link) prepareAgain(m meaning) {
+	if m.statement == "" || !m.parsed {
+		return
+	}
+	m.doubtful = false
+	l.out = must((&pgproto3.Close{ObjectType: 'S', Name: m.statement}).Encode(l.out))
+	l.out = must((&pgproto3.Parse{Name: m.statement, Query: m.text, ParameterOIDs: m.types}).Encode(l.out))
+	l.talk.ask(&asked{kind: 'C', name: m.statement, again: true})
+	l.talk.ask(&asked{kind: 'P', name: m.statement, again: true, means: m.prepared()})
 }
 
 // fail answers with an error, which ends a transaction as any other does.
@@ -319,6 +343,9 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 	if size > maxAsk {
 		return session.Answer{}, no("this statement waits for a shadow's yes, and nobody can read %d bytes; the most is %d. \\copy brings data in", size, maxAsk), nil
 	}
+	if e := l.talk.encoding(); e != "UTF8" && !plainText(what) {
+		return session.Answer{}, no("this statement waits for a shadow's yes, who would not read what the database reads: your client_encoding is %s; set client_encoding = 'UTF8'", e), nil
+	}
 	what.Text, _ = withoutPassword(what.Text)
 	what.Conn = l.n
 	ctx, cancel := context.WithCancelCause(l.ctx)
@@ -338,6 +365,15 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 		return answer, no("%s", answer.Why), nil
 	}
 	return answer, nil, nil
+}
+
+// plainText reports whether a question means the same in every encoding that a
+// client of Postgres may have: they all have ASCII in them.
+func plainText(what session.AskInfo) bool {
+	ascii := func(text string) bool {
+		return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
+	}
+	return !slices.ContainsFunc(append(append([]string{what.Text}, what.Params...), what.Did...), func(text string) bool { return !ascii(text) })
 }
 
 // withdraw takes back the question that is open, if any.
@@ -390,7 +426,34 @@ func (l *link) single(sql, within string) (outcome, error) {
 	l.talk.ask(&asked{kind: 'P', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'B', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'E', n: n, quiet: true})
+	if wordsOf(sql).first == "copy" {
+		if err := l.copies(); err != nil {
+			return outcome{}, err
+		}
+	}
 	return l.await(l.sync())
+}
+
+// copies sees a COPY to the end of its data, before the Sync: one that comes while
+// the database takes data is ignored, and one that comes after it refused to is not.
+func (l *link) copies() error {
+	l.out = must((&pgproto3.Flush{}).Encode(l.out))
+	for {
+		if err := l.send(); err != nil {
+			return err
+		}
+		switch _, copyIn, _, pending := l.talk.state(); {
+		case copyIn:
+			return l.copyIn()
+		case !pending:
+			return nil
+		}
+		select {
+		case <-l.talk.changed:
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
+	}
 }
 
 // sync ends what single began.
@@ -401,27 +464,16 @@ func (l *link) sync() *asked {
 	return a
 }
 
-// await sends what was gathered and waits for its outcome. Should the database
-// take COPY data, it gets the client's.
+// await sends what was gathered and waits for its outcome.
 func (l *link) await(last *asked) (outcome, error) {
-	for {
-		if err := l.send(); err != nil {
-			return outcome{}, err
-		}
-		select {
-		case o := <-last.done:
-			return o, nil
-		case <-l.talk.changed:
-		case <-l.ctx.Done():
-			return outcome{}, context.Cause(l.ctx)
-		}
-		if _, copyIn, _, _ := l.talk.state(); !copyIn {
-			continue
-		}
-		if err := l.copyIn(); err != nil {
-			return outcome{}, err
-		}
-		last = l.sync() // the database has ignored the one before
+	if err := l.send(); err != nil {
+		return outcome{}, err
+	}
+	select {
+	case o := <-last.done:
+		return o, nil
+	case <-l.ctx.Done():
+		return outcome{}, context.Cause(l.ctx)
 	}
 }
 

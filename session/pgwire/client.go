@@ -209,7 +209,7 @@ func (l *link) takeParse(body []byte) error {
 	if err != nil {
 		return err
 	}
-	return l.ask(&asked{kind: 'P', n: n, name: m.Name, means: meaning{known: true, text: m.Query, statement: m.Name}}, mark)
+	return l.ask(&asked{kind: 'P', n: n, name: m.Name, means: meaning{known: true, parsed: true, text: m.Query, types: m.ParameterOIDs, statement: m.Name}}, mark)
 }
 
 func (l *link) takeBind(body []byte) error {
@@ -223,8 +223,10 @@ func (l *link) takeBind(body []byte) error {
 		means = meaning{known: true, text: fmt.Sprintf("-- twokey: prepared statement %q was made by SQL", m.PreparedStatement)}
 	}
 	means.statement = m.PreparedStatement
-	means.params = params(m.Parameters, m.ParameterFormatCodes)
-	if yes, err := l.approved(means, &mark); !yes {
+	means.params = params(m.Parameters, m.ParameterFormatCodes, paramLimit)
+	whole := means
+	whole.params = params(m.Parameters, m.ParameterFormatCodes, maxAsk)
+	if yes, err := l.approved(whole, &mark); !yes {
 		return err
 	}
 	if err := l.g.door.Pass(l.ctx, nil); err != nil {
