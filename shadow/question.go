@@ -152,9 +152,14 @@ func (k *asking) line(engineer, hint string) string {
 	return text
 }
 
+// listed is the question as one line of the list of statements.
+func (q question) listed() string {
+	return fmt.Sprintf("#%d %s: %s", q.n, q.wants(), strings.ReplaceAll(q.text, "\n", " · "))
+}
+
 // spoken is the question as a line for those who have no terminal.
 func (q question) spoken() string {
-	text := fmt.Sprintf("#%d %s: %s", q.n, q.wants(), strings.ReplaceAll(q.text, "\n", " · "))
+	text := q.listed()
 	if q.all {
 		return text + fmt.Sprintf(" (approve %d, approve-all %d, deny %d REASON)", q.n, q.n, q.n)
 	}

@@ -111,3 +111,25 @@ func TestAQuestionThatIsOnItsWayIsNotShown(t *testing.T) {
 		t.Error("it was not approved")
 	}
 }
+
+// What a question says takes one row of the list of statements, whatever the
+// transaction did, and one line for those who have no terminal.
+func TestAQuestionInTheListIsOneRow(t *testing.T) {
+	v := shadow.NewView(session.Size{Cols: 80, Rows: 24})
+	b := sitDown(t, v, session.Size{Cols: 120, Rows: 24})
+	asks(v, session.AskInfo{N: 1, Kind: session.AskCommit, Text: "commit", Did: []string{"UPDATE 7: forged"}})
+	b.sees("asks to COMMIT")
+	answered(v, session.Approved, 1)
+	b.sees("eve says yes to #1")
+	b.sees("^K kill  ^O hold")
+	for _, row := range strings.Split(b.shows(), "\n") {
+		if strings.Contains(row, "forged") && !strings.Contains(row, "#1 asks to COMMIT") {
+			t.Errorf("a row of its own:\n%s", b.shows())
+		}
+	}
+	for _, line := range v.Take(v.Read()) {
+		if strings.Contains(line, "\n") {
+			t.Errorf("more than a line: %q", line)
+		}
+	}
+}
