@@ -209,7 +209,9 @@ func (l *link) commit(sql string, lone outcome) (outcome, error) {
 		return outcome{failed: refusal}, l.rollback()
 	}
 	if lone.end == nil {
-		return l.single(sql, "")
+		o, err := l.single(sql, "")
+		l.remember(sql, o)
+		return o, err
 	}
 	n, err := l.statement(session.StatementInfo{Protocol: "gateway", Text: "commit"})
 	if err != nil {

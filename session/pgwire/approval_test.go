@@ -116,6 +116,8 @@ func TestApproval(t *testing.T) {
 		{name: "an error is not asked for", mode: "commit", script: "insert into paid values (1, 'again');", errs: "duplicate key", paid: "1new,2new"},
 		{name: "a transaction", mode: "commit", decide: yes, script: "begin; " + update + "; delete from paid where id = 2; commit;",
 			asked: "commit commit; | UPDATE 1: " + update + "; | DELETE 1: delete from paid where id = 2;", paid: "1x", out: "COMMIT"},
+		{name: "a chained transaction begins anew", mode: "commit", decide: yes, script: "begin; " + update + "; commit and chain; delete from paid where id = 2; commit;",
+			asked: "commit commit and chain; | UPDATE 1: " + update + ";\ncommit commit; | DELETE 1: delete from paid where id = 2;", paid: "1x"},
 		{name: "a transaction, refused", mode: "commit", decide: noWay, script: "begin; " + update + "; end; select 'after';", asked: "commit end; | UPDATE 1: " + update + ";", errs: "said no", out: "after", paid: "1new,2new"},
 		{name: "a transaction given up", mode: "commit", script: "begin; delete from paid; rollback;", out: "ROLLBACK", paid: "1new,2new"},
 		{name: "prepare transaction", mode: "commit", decide: noWay, script: "begin; delete from paid; prepare transaction 'x';", asked: "commit prepare transaction 'x'; | DELETE 2: delete from paid;", errs: "said no", paid: "1new,2new"},
