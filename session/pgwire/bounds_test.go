@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/twokey/twokey/session"
 )
 
@@ -149,5 +151,52 @@ func TestACancelledCommitLeavesNothingOpen(t *testing.T) {
 	}
 	if got := states(t); got != "1new,2new" {
 		t.Error(got)
+	}
+}
+
+// What the gateway prepares again, the client sees nothing of: neither in a
+// pipeline, nor when it fails.
+func TestPreparedAgainUnseen(t *testing.T) {
+	r := approving(t, "writes", yes)
+	conn := r.connect()
+	p := conn.StartPipeline(t.Context())
+	p.SendPrepare("a", "update paid set state = $1 where id = 1 returning state", nil)
+	p.SendPrepare("b", "select count(*) from paid where state = $1", nil)
+	p.SendQueryPrepared("a", [][]byte{[]byte("x")}, nil, nil)
+	p.SendQueryPrepared("b", [][]byte{[]byte("x")}, nil, nil)
+	p.SendQueryPrepared("a", [][]byte{[]byte("y")}, nil, nil)
+	p.SendDeallocate("b")
+	if err := p.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for {
+		result, err := p.GetResults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, is := result.(*pgconn.PipelineSync); is {
+			break
+		}
+		if rows, is := result.(*pgconn.ResultReader); is {
+			read := rows.Read()
+			if read.Err != nil {
+				t.Fatal(read.Err)
+			}
+			got = append(got, string(read.Rows[0][0]))
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(got, " ") != "x 1 y" {
+		t.Errorf("got %q", got)
+	}
+	admin(t, "alter table paid rename column state to status")
+	if err := conn.ExecPrepared(t.Context(), "a", [][]byte{[]byte("z")}, nil, nil).Read().Err; err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("of a column that is gone: %v", err)
+	}
+	if _, err := conn.Exec(t.Context(), "select 1").ReadAll(); err != nil {
+		t.Error(err)
 	}
 }
