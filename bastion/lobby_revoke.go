@@ -59,10 +59,13 @@ func (v *visit) revoke(w io.Writer, name, why string, undo bool) error {
 	r := certs.Revocation{
 		Person: session.OneLine(name, maxAnswer), By: v.who.Name, Why: session.OneLine(why, maxAnswer), Restored: undo,
 	}
-	if !undo && strings.EqualFold(r.Person, v.who.Name) {
-		return refusal("you would keep yourself out; ask another admin")
+	if r.Person == "" {
+		return misuse("revoke whom? %s", v.server.command("revoke PERSON reason"))
 	}
 	is := v.server.named(&r)
+	if !undo && is(v.who) {
+		return refusal("you would keep yourself out; ask another admin")
+	}
 	v.log.Warn("revocation", "revoked", r.Person, "subject", r.Subject, "why", r.Why, "undo", undo)
 	failed := v.server.Revocations.Add(r)
 	if undo {
@@ -77,16 +80,17 @@ func (v *visit) revoke(w io.Writer, name, why string, undo bool) error {
 }
 
 // named says who a name means: everyone who goes by it, and, if one of them is
-// here, that very account, whatever it is called from now on.
+// here, that very account, whatever it is called from now on, and the others of
+// the same human.
 func (s *Server) named(r *certs.Revocation) func(session.Identity) bool {
 	byName := func(who session.Identity) bool { return strings.EqualFold(who.Name, r.Person) }
 	for _, c := range s.roll.of(byName) {
 		who := c.who.Load()
-		r.Issuer, r.Subject = who.Issuer, who.Subject
+		r.Issuer, r.Subject, r.SamePerson = who.Issuer, who.Subject, who.SamePerson
 	}
-	issuer, subject := r.Issuer, r.Subject
+	account := session.Identity{Issuer: r.Issuer, Subject: r.Subject, SamePerson: r.SamePerson}
 	return func(who session.Identity) bool {
-		return byName(who) || subject != "" && who.Issuer == issuer && who.Subject == subject
+		return byName(who) || account.Valid() && account.SamePersonAs(who)
 	}
 }
 
@@ -105,6 +109,7 @@ func (s *Server) expel(is func(session.Identity) bool, why session.Cause) (sessi
 		}
 	}
 	for until := time.Now().Add(revokePatience); time.Now().Before(until) && s.runs(is); {
+		s.Sessions.Revoke(is, why) // also what was just about to begin
 		time.Sleep(20 * time.Millisecond)
 	}
 	for _, c := range s.roll.of(is) {

@@ -21,20 +21,26 @@ import (
 
 // Revocation is one decision of an admin's about a person.
 type Revocation struct {
-	Person   string    `json:"person"`             // the name they go by
-	Issuer   string    `json:"issuer,omitempty"`   // with Subject: who that is, where it was known
-	Subject  string    `json:"subject,omitempty"`  //
-	By       string    `json:"by"`                 // the admin
-	Why      string    `json:"why,omitempty"`      // in words
-	Time     time.Time `json:"time"`               // of the decision
-	Restored bool      `json:"restored,omitempty"` // they may come in again, with a new login
+	Person  string `json:"person"`            // the name they go by
+	Issuer  string `json:"issuer,omitempty"`  // with Subject: who that is, where it was known
+	Subject string `json:"subject,omitempty"` //
+	// SamePerson is the claim that tells other accounts of theirs, where it was known.
+	SamePerson string    `json:"same_person,omitempty"`
+	By         string    `json:"by"`                 // the admin
+	Why        string    `json:"why,omitempty"`      // in words
+	Time       time.Time `json:"time"`               // of the decision
+	Restored   bool      `json:"restored,omitempty"` // they may come in again, with a new login
 }
 
 // about reports whether the decision is about this person. The name counts in
 // any case, as refusing one person too many is the lesser evil.
 func (r Revocation) about(who session.Identity) bool {
-	return strings.EqualFold(r.Person, who.Name) || r.Subject != "" && r.Issuer == who.Issuer && r.Subject == who.Subject
+	return strings.EqualFold(r.Person, who.Name) || r.Subject != "" && r.Issuer == who.Issuer && r.Subject == who.Subject ||
+		r.SamePerson != "" && r.SamePerson == who.SamePerson
 }
+
+// sound reports whether it says about whom it is and who decided it.
+func (r Revocation) sound() bool { return r.Person != "" && !r.Time.IsZero() }
 
 // Revocations is the list. It is safe for concurrent use.
 type Revocations struct {
@@ -56,13 +62,26 @@ func OpenRevocations(path string) (*Revocations, error) {
 		if len(line) == 0 {
 			continue
 		}
-		var r Revocation
-		if err := json.Unmarshal(line, &r); err != nil {
+		r, err := readRevocation(line)
+		if err != nil {
 			return nil, fmt.Errorf("the list of revoked people, %s:%d: %w", path, n+1, err)
 		}
 		l.list = append(l.list, r)
 	}
 	return l, nil
+}
+
+// readRevocation reads a line that says nothing but what a Revocation does.
+func readRevocation(line []byte) (r Revocation, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return r, err
+	}
+	if !r.sound() || len(bytes.TrimSpace(line[d.InputOffset():])) > 0 {
+		return r, errors.New("it is not about anybody, or there is more on the line")
+	}
+	return r, nil
 }
 
 // Add puts a decision on the list. It is on disk when Add returns nil, and
@@ -71,6 +90,9 @@ func (l *Revocations) Add(r Revocation) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.Time = time.Now().UTC()
+	if !r.sound() {
+		return errors.New("a revocation is about somebody")
+	}
 	l.list = append(l.list, r)
 	if err := l.write(r); err != nil {
 		return fmt.Errorf("it counts until the bastion stops, and could not be written down: %w", err)
@@ -78,7 +100,8 @@ func (l *Revocations) Add(r Revocation) error {
 	return nil
 }
 
-// write adds a line. The caller holds mu.
+// write adds a line, and ends one that an earlier failure cut off, so that
+// this one can be read. The caller holds mu.
 func (l *Revocations) write(r Revocation) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -89,7 +112,7 @@ func (l *Revocations) write(r Revocation) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(append(line, '\n')); err != nil {
+	if _, err := f.Write(append(append([]byte("\n"), line...), '\n')); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

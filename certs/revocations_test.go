@@ -55,10 +55,78 @@ func TestRevocations(t *testing.T) {
 	add(certs.Revocation{Person: "al", Issuer: alice.Issuer, Subject: alice.Subject, By: "dana"})
 	says("the last decision counts", "dana revoked you", time.Now())
 
-	if err := os.WriteFile(path, []byte("{\"person\":\"al\n"), 0o600); err != nil {
+}
+
+// A decision of which something is lost is not forgotten: nobody comes in.
+func TestRevocationsThatCannotBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "revoked.jsonl")
+	list, err := certs.OpenRevocations(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certs.OpenRevocations(path); err == nil {
-		t.Error("a list that cannot be read was taken")
+	if err := list.Add(certs.Revocation{Person: "al", By: "sam"}); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.TrimSpace(string(whole))
+	for _, broken := range []string{
+		"{\"person\":\"al\n", "{}", "null", line + line, line + " x", strings.Replace(line, `"person"`, `"persom"`, 1),
+		strings.Replace(line, `"al"`, `""`, 1), line[:len(line)-1], line[1:],
+	} {
+		if err := os.WriteFile(path, []byte(broken+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := certs.OpenRevocations(path); err == nil {
+			t.Errorf("taken: %s", broken)
+		}
+	}
+	if err := list.Add(certs.Revocation{By: "sam"}); err == nil {
+		t.Error("nobody was revoked")
+	}
+}
+
+// A disk that was full for a while cuts off one decision, and no other.
+func TestARevocationBehindOneThatWasCutOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "revoked.jsonl")
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, err := certs.OpenRevocations(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(`{"person":"carol","by":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := list.Add(certs.Revocation{Person: alice.Name, By: "sam"}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if err := os.WriteFile(path, []byte(whole[len(whole)-1]), 0o600); err != nil { // the operator removes the broken one
+		t.Fatal(err)
+	}
+	if list, err = certs.OpenRevocations(path); err != nil || list.Why(alice, time.Now()) == "" {
+		t.Errorf("alice's is lost: %v", err)
+	}
+}
+
+// Whoever is kept out does not come in with another account of theirs.
+func TestRevocationOfAnotherAccount(t *testing.T) {
+	other := alice
+	other.Subject, other.Name = "alice-2", "al"
+	list := revoked(certs.Revocation{Person: alice.Name, SamePerson: alice.SamePerson, By: "sam"})
+	if list.Why(other, time.Now()) == "" {
+		t.Error("the other account comes in")
+	}
+	other.SamePerson = ""
+	if why := list.Why(other, time.Now()); why != "" {
+		t.Errorf("somebody else does not: %s", why)
 	}
 }

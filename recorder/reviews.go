@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -77,8 +79,8 @@ func openReviews(dir string) (*reviews, error) {
 		if _, err := ulid.ParseStrict(id); !found || err != nil {
 			continue
 		}
-		var d dossier
-		if _, err := readJSON(v.file(id), &d); err != nil {
+		d, err := readDossier(v.file(id))
+		if err != nil {
 			return nil, fmt.Errorf("what is to be reviewed: %w", err)
 		}
 		if d.stale(time.Now()) {
@@ -90,6 +92,23 @@ func openReviews(dir string) (*reviews, error) {
 		v.known[id] = d
 	}
 	return v, nil
+}
+
+// readDossier reads a file that says something, and nothing but what a dossier does.
+func readDossier(path string) (d dossier, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return d, err
+	}
+	in := json.NewDecoder(bytes.NewReader(data))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&d); err != nil {
+		return d, fmt.Errorf("%s: %w", path, err)
+	}
+	if nothing := d.Engineer == nil && d.What == "" && len(d.Replayed) == 0; nothing || in.More() {
+		return d, fmt.Errorf("%s: something is lost of it", path)
+	}
+	return d, nil
 }
 
 func (v *reviews) file(id string) string { return filepath.Join(v.dir, id+".json") }

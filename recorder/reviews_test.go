@@ -255,11 +255,18 @@ func TestDamagedDebtsStopTheStart(t *testing.T) {
 	want := glass()
 	sealTape(t, begin(t, r, want), want.ID, 1)
 	closed(t, r)
-	if err := os.WriteFile(filepath.Join(dir, "reviews", want.ID+".json"), []byte("{"), 0o600); err != nil {
+	file := filepath.Join(dir, "reviews", want.ID+".json")
+	whole, err := os.ReadFile(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := recorder.New(options(dir, s)); err == nil || !strings.Contains(err.Error(), want.ID) {
-		t.Errorf("it starts: %v", err)
+	for _, damaged := range []string{"{", "", "null", "{}", string(whole) + "x", strings.Replace(string(whole), `"engineer"`, `"engineeq"`, 1)} {
+		if err := os.WriteFile(file, []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := recorder.New(options(dir, s)); err == nil || !strings.Contains(err.Error(), want.ID) {
+			t.Errorf("it starts with %q: %v", damaged, err)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package shadow
 
 import (
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -34,6 +36,7 @@ const (
 	keyDown     key = -5
 	keyHome     key = -6
 	keyLast     key = -7 // the key End
+	keyLocated  key = -8 // the terminal's answer to locate; keyReader.at has it
 )
 
 // How long a sequence may stand still before it is given up: an ESC alone is
@@ -63,6 +66,7 @@ type keyReader struct {
 	state keyState
 	seq   []byte
 	tail  []byte // of a paste, to find its end
+	at    spot   // where the cursor was, as the terminal said last
 	rune  []byte
 }
 
@@ -185,8 +189,22 @@ func (k *keyReader) control(b byte) key {
 		return cursorKey(b)
 	case b == 'n' && seq == "0":
 		return keyAnswer
+	case b == 'R':
+		return k.located(seq)
 	}
 	return keyNone
+}
+
+// located reads where the cursor is. F3 with Shift looks like row 1.
+func (k *keyReader) located(seq string) key {
+	row, col, _ := strings.Cut(seq, ";")
+	y, err1 := strconv.Atoi(row)
+	x, err2 := strconv.Atoi(col)
+	if err1 != nil || err2 != nil || y < 2 {
+		return keyNone
+	}
+	k.at = spot{y, x}
+	return keyLocated
 }
 
 // tildeKeys are the keys whose sequence is CSI, a number and ~.

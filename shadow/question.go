@@ -10,10 +10,16 @@ import (
 )
 
 // This file is how a seat says yes or no: to a text that was shown to its end,
-// and not by a key that was meant for the one before.
+// and not by a key that was meant for the one before. What was sent is not
+// shown yet: the network may hold it back for seconds, and whoever asks can see
+// to that with a flood of output. So the terminal is asked how far it is.
 
 // settle is how long a question must have been shown before a key answers it.
 const settle = 500 * time.Millisecond
+
+// proveAgain is how long the terminal may take to say that it shows a question
+// before it is asked again: it may have got another size in between.
+const proveAgain = 2 * time.Second
 
 // question is what waits for a shadow's answer.
 type question struct {
@@ -74,21 +80,48 @@ func (q question) wants() string {
 type asking struct {
 	question
 	page  *reading
-	since time.Time // it is shown
-	read  bool      // to its end
+	read  bool      // its end is in the frame that was drawn last, or was in one before
+	asked time.Time // when the terminal was asked whether it shows that
+	at    spot      // and where its cursor was put for that
+	since time.Time // it is known to be shown to its end
 }
 
-// show brings what is shown up to date, just before it is drawn. It is nil when
-// nothing waits.
-func (k *asking) show(q question, waits bool, size session.Size, now time.Time) *asking {
+// spot is a cell of a terminal, counted from 1.
+type spot struct{ row, col int }
+
+// show brings what is shown up to date, just before it is drawn; covered when
+// something else will be in its place. It is nil when nothing waits.
+func (k *asking) show(q question, waits, covered bool, size session.Size) *asking {
 	switch {
 	case !waits:
 		return nil
 	case k == nil || k.n != q.n:
-		k = &asking{question: q, page: read(q.text, size.Cols, paneRows(size)), since: now}
+		k = &asking{question: q, page: read(q.text, size.Cols, paneRows(size))}
 	}
-	k.read = k.read || k.page.page == len(k.page.pages)-1
+	k.read = k.read || !covered && k.page.page == len(k.page.pages)-1
 	return k
+}
+
+// prove asks the terminal to say when it has come as far as this, in a way that
+// no answer for another question can be taken for. "" when that is not needed.
+func (k *asking) prove(size session.Size, now time.Time) string {
+	if k == nil || !k.read || !k.since.IsZero() || now.Sub(k.asked) < proveAgain {
+		return ""
+	}
+	rows, cols := max(size.Rows-1, 1), max(size.Cols, 1)
+	k.asked, k.at = now, spot{2 + k.n%rows, 1 + k.n/rows%cols}
+	return locate(k.at)
+}
+
+// locate asks where the cursor is (ECMA-48 8.3.35, DSR 6) after it was put somewhere;
+// it is back where it was then (DECSC, DECRC).
+func locate(at spot) string { return fmt.Sprintf("\x1b7\x1b[%d;%dH\x1b[6n\x1b8", at.row, at.col) }
+
+// located takes the terminal's answer.
+func (k *asking) located(at spot, now time.Time) {
+	if k != nil && at == k.at && k.since.IsZero() {
+		k.since = now
+	}
 }
 
 // answerable says why a key does not answer yet, or "".
@@ -96,7 +129,7 @@ func (k *asking) answerable(now time.Time) string {
 	switch {
 	case !k.read:
 		return "read it to its end first: PgDn"
-	case now.Sub(k.since) < settle:
+	case k.since.IsZero() || now.Sub(k.since) < settle:
 		return "this one has just come"
 	}
 	return ""
@@ -119,9 +152,14 @@ func (k *asking) line(engineer, hint string) string {
 	return text
 }
 
+// listed is the question as one line of the list of statements.
+func (q question) listed() string {
+	return fmt.Sprintf("#%d %s: %s", q.n, q.wants(), strings.ReplaceAll(q.text, "\n", " · "))
+}
+
 // spoken is the question as a line for those who have no terminal.
 func (q question) spoken() string {
-	text := fmt.Sprintf("#%d %s: %s", q.n, q.wants(), strings.ReplaceAll(q.text, "\n", " · "))
+	text := q.listed()
 	if q.all {
 		return text + fmt.Sprintf(" (approve %d, approve-all %d, deny %d REASON)", q.n, q.n, q.n)
 	}

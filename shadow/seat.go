@@ -70,6 +70,7 @@ type seatUI struct {
 	upto    int      // the line before which the pane ends, when it is scrolled back
 	over    *reading // over the pane, or nil
 	asking  *asking  // what is shown and waits for an answer, or nil
+	locates bool     // the terminal says where its cursor is
 	hint    string   // why the last key did not answer it
 	denied  int      // the question that no is said to, while the reason is typed
 	holding bool
@@ -215,7 +216,7 @@ func (u *seatUI) press(p []byte) {
 
 // key does what a key means where we are. The caller holds mu.
 func (u *seatUI) key(k key) {
-	if k != keyNone && k != keyAnswer { // a person has pressed it
+	if k != keyNone && k != keyAnswer && k != keyLocated { // a person has pressed it
 		u.hint = ""
 		u.present()
 	}
@@ -225,6 +226,9 @@ func (u *seatUI) key(k key) {
 		if u.onAnswered != nil {
 			u.soon(u.onAnswered)
 		}
+	case k == keyLocated:
+		u.locates = true
+		u.asking.located(u.keys.at, time.Now())
 	case k == keyKill && u.prompt != killing: // from anywhere, at once
 		u.hold(true)
 		u.prompt, u.typed = killing, nil
@@ -358,7 +362,7 @@ func (u *seatUI) enter() {
 // terminal. It returns the terminal's error.
 func (u *seatUI) paint(done <-chan struct{}) (err error) {
 	defer caught(&err, "the seat could not be drawn")
-	if _, err := io.WriteString(u.out, enter); err != nil {
+	if _, err := io.WriteString(u.out, enter+locate(spot{2, 2})); err != nil {
 		return err
 	}
 	tick := time.NewTicker(time.Second)
@@ -402,8 +406,24 @@ func (u *seatUI) frame(shown frame) (frame, error) {
 	if next.size = size; size != shown.size {
 		shown = frame{}
 	}
-	_, err := io.WriteString(u.out, update(shown, next))
+	if _, err := io.WriteString(u.out, update(shown, next)); err != nil {
+		return next, err
+	}
+	_, err := io.WriteString(u.out, u.prove())
 	return next, err
+}
+
+// prove is what asks the terminal whether it shows the question, once that has
+// been sent. Where the terminal never says, that it was sent has to do.
+func (u *seatUI) prove() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	text := u.asking.prove(u.size, now)
+	if text != "" && !u.locates {
+		u.asking.since = now
+	}
+	return text
 }
 
 func tooSmall(size session.Size) frame {
@@ -435,7 +455,8 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 	if u.asking == nil || u.asking.n != q.n {
 		u.hint = ""
 	}
-	u.asking = u.asking.show(q, waits, u.size, time.Now())
+	covered := u.over != nil || u.size.Cols < minCols || u.size.Rows < minRows
+	u.asking = u.asking.show(q, waits, covered, u.size)
 	u.rows = known.gate.Because == session.Rows
 	want := known.want
 	who := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name, clock(time.Since(want.Started))}

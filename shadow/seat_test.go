@@ -80,19 +80,30 @@ func sitDownAwake(t *testing.T, v *shadow.View, left time.Duration) *bob {
 
 func sit(t *testing.T, v *shadow.View, size session.Size, awake time.Duration) *bob {
 	t.Helper()
-	in, keys := io.Pipe()
-	b := &bob{t: t, keys: keys, size: make(chan session.Size), ends: make(chan error, 1), seat: &chair{}, screen: shadow.NewModel(size.Cols, size.Rows)}
+	b := newBob(t, size)
+	b.sit(v, b, awake)
+	return b
+}
+
+func newBob(t *testing.T, size session.Size) *bob {
+	return &bob{t: t, size: make(chan session.Size), ends: make(chan error, 1), seat: &chair{}, screen: shadow.NewModel(size.Cols, size.Rows)}
+}
+
+// sit is bob at a terminal that writes to out.
+func (b *bob) sit(v *shadow.View, out io.Writer, awake time.Duration) {
+	var in *io.PipeReader
+	in, b.keys = io.Pipe()
+	cols, rows := b.screen.Size()
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
-		b.ends <- shadow.SitOn(ctx, b.seat, v, shadow.SeatTerminal{In: in, Out: b, Size: size, Resize: b.size},
+		b.ends <- shadow.SitOn(ctx, b.seat, v, shadow.SeatTerminal{In: in, Out: out, Size: session.Size{Cols: cols, Rows: rows}, Resize: b.size},
 			session.Request{Mode: session.Mode{Limits: session.Limits{Presence: time.Minute}}}, awake, func() session.Gate { return session.Gate{Open: true} })
 	}()
-	t.Cleanup(func() {
-		keys.Close()
+	b.t.Cleanup(func() {
+		b.keys.Close()
 		stop()
 		<-b.ends
 	})
-	return b
 }
 
 func (b *bob) types(keys string) {

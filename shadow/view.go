@@ -176,7 +176,7 @@ func (v *View) happened(e session.Event) {
 	}
 	if e.Type == session.Asked {
 		q := v.questions[len(v.questions)-1]
-		v.pane.add(line{at: e.At, remark: true, text: fmt.Sprintf("#%d %s: %s", q.n, q.wants(), q.text)})
+		v.pane.add(line{at: e.At, remark: true, text: q.listed()})
 		for _, r := range v.readers {
 			r.add(clock(e.At) + " ? " + q.spoken())
 		}

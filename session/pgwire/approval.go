@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -33,7 +34,7 @@ type approval struct {
 	trusted  bool   // one of them ran unasked in a transaction that only an approved COMMIT may end
 }
 
-// sent is a text that a shadow said yes to, answered like any other.
+// sent is a text of several statements that a shadow said yes to, answered like any other.
 type sent struct {
 	sql  string
 	done chan outcome
@@ -127,7 +128,13 @@ func (l *link) afterYes(sql string) (outcome, error) {
 		return l.fail(refusal)
 	}
 	w := wordsOf(sql)
-	l.all = answer.All && !w.several && w.class() != ending // they may end the transaction that the yes is for
+	if !w.several { // sent as one, so that it is one
+		l.all = answer.All && w.class() != ending // which may end the transaction that the yes is for
+		o, err := l.single(sql, "")
+		l.remember(sql, o)
+		return o, err
+	}
+	l.all = false
 	n, err := l.statement(session.StatementInfo{Protocol: "simple", Text: sql})
 	if err != nil {
 		return outcome{}, err
@@ -202,7 +209,9 @@ func (l *link) commit(sql string, lone outcome) (outcome, error) {
 		return outcome{failed: refusal}, l.rollback()
 	}
 	if lone.end == nil {
-		return l.single(sql, "")
+		o, err := l.single(sql, "")
+		l.remember(sql, o)
+		return o, err
 	}
 	n, err := l.statement(session.StatementInfo{Protocol: "gateway", Text: "commit"})
 	if err != nil {
@@ -280,6 +289,9 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 	if size > maxAsk {
 		return session.Answer{}, no("this statement waits for a shadow's yes, and nobody can read %d bytes; the most is %d. \\copy brings data in", size, maxAsk), nil
 	}
+	if e := l.talk.encoding(); e != "UTF8" && !plainText(what) {
+		return session.Answer{}, no("this statement waits for a shadow's yes, who would not read what the database reads: your client_encoding is %s; set client_encoding = 'UTF8'", e), nil
+	}
 	what.Text, _ = withoutPassword(what.Text)
 	what.Conn = l.n
 	ctx, cancel := context.WithCancelCause(l.ctx)
@@ -299,6 +311,15 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 		return answer, no("%s", answer.Why), nil
 	}
 	return answer, nil, nil
+}
+
+// plainText reports whether a question means the same in every encoding that a
+// client of Postgres may have: they all have ASCII in them.
+func plainText(what session.AskInfo) bool {
+	ascii := func(text string) bool {
+		return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
+	}
+	return !slices.ContainsFunc(append(append([]string{what.Text}, what.Params...), what.Did...), func(text string) bool { return !ascii(text) })
 }
 
 // withdraw takes back the question that is open, if any.
@@ -347,6 +368,11 @@ func (l *link) single(sql, within string) (outcome, error) {
 	l.talk.ask(&asked{kind: 'P', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'B', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'E', n: n, quiet: true})
+	if wordsOf(sql).first == "copy" {
+		if err := l.copies(); err != nil {
+			return outcome{}, err
+		}
+	}
 	return l.await(l.sync())
 }
 
@@ -354,6 +380,28 @@ func (l *link) single(sql, within string) (outcome, error) {
 func (l *link) append(messages ...pgproto3.FrontendMessage) {
 	for _, m := range messages {
 		l.out = must(m.Encode(l.out))
+	}
+}
+
+// copies sees a COPY to the end of its data, before the Sync: one that comes while
+// the database takes data is ignored, and one that comes after it refused to is not.
+func (l *link) copies() error {
+	l.out = must((&pgproto3.Flush{}).Encode(l.out))
+	for {
+		if err := l.send(); err != nil {
+			return err
+		}
+		switch _, copyIn, _, pending := l.talk.state(); {
+		case copyIn:
+			return l.copyIn()
+		case !pending:
+			return nil
+		}
+		select {
+		case <-l.talk.changed:
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
 	}
 }
 
@@ -365,27 +413,16 @@ func (l *link) sync() *asked {
 	return a
 }
 
-// await sends what was gathered and waits for its outcome. Should the database
-// take COPY data, it gets the client's.
+// await sends what was gathered and waits for its outcome.
 func (l *link) await(last *asked) (outcome, error) {
-	for {
-		if err := l.send(); err != nil {
-			return outcome{}, err
-		}
-		select {
-		case o := <-last.done:
-			return o, nil
-		case <-l.talk.changed:
-		case <-l.ctx.Done():
-			return outcome{}, context.Cause(l.ctx)
-		}
-		if _, copyIn, _, _ := l.talk.state(); !copyIn {
-			continue
-		}
-		if err := l.copyIn(); err != nil {
-			return outcome{}, err
-		}
-		last = l.sync() // the database has ignored the one before
+	if err := l.send(); err != nil {
+		return outcome{}, err
+	}
+	select {
+	case o := <-last.done:
+		return o, nil
+	case <-l.ctx.Done():
+		return outcome{}, context.Cause(l.ctx)
 	}
 }
 

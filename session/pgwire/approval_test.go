@@ -118,6 +118,8 @@ func TestApproval(t *testing.T) {
 		{name: "an error is not asked for", mode: "commit", script: "insert into paid values (1, 'again');", errs: "duplicate key", paid: "1new,2new"},
 		{name: "a transaction", mode: "commit", decide: yes, script: "begin; " + update + "; delete from paid where id = 2; commit;",
 			asked: "commit commit; | UPDATE 1: " + update + "; | DELETE 1: delete from paid where id = 2;", paid: "1x", out: "COMMIT"},
+		{name: "a chained transaction begins anew", mode: "commit", decide: yes, script: "begin; " + update + "; commit and chain; delete from paid where id = 2; commit;",
+			asked: "commit commit and chain; | UPDATE 1: " + update + ";\ncommit commit; | DELETE 1: delete from paid where id = 2;", paid: "1x"},
 		{name: "a transaction, refused", mode: "commit", decide: noWay, script: "begin; " + update + "; end; select 'after';", asked: "commit end; | UPDATE 1: " + update + ";", errs: "said no", out: "after", paid: "1new,2new"},
 		{name: "a transaction given up", mode: "commit", script: "begin; delete from paid; rollback;", out: "ROLLBACK", paid: "1new,2new"},
 		{name: "prepare transaction", mode: "commit", decide: noWay, script: "begin; delete from paid; prepare transaction 'x';", asked: "commit prepare transaction 'x'; | DELETE 2: delete from paid;", errs: "said no", paid: "1new,2new"},
@@ -225,6 +227,7 @@ func TestApprovalOfTheExtendedProtocol(t *testing.T) {
 	}{
 		{name: "each, a read", mode: "each", decide: yes, batches: []string{"select 1"}, asked: "run select 1", tags: "SELECT 1"},
 		{name: "each, all", mode: "each", decide: allYes, batches: []string{"begin", "select 1", update, "commit"}, asked: "run begin\nrun select 1\nrun commit | SELECT 1: select 1 | UPDATE 1: " + update, paid: "1x,2new", tags: "BEGIN,SELECT 1,UPDATE 1,COMMIT"},
+		{name: "each, all, chained", mode: "each", decide: allYes, batches: []string{"begin", "select 1", "commit and chain", update, "rollback"}, asked: "run begin\nrun select 1\nrun commit and chain | SELECT 1: select 1\nrun " + update, tags: "BEGIN,SELECT 1,COMMIT,UPDATE 1,ROLLBACK"},
 		{name: "each, given up", mode: "each", decide: yes, batches: []string{"begin", "rollback"}, asked: "run begin", tags: "BEGIN,ROLLBACK"},
 
 		{name: "a read", mode: "writes", batches: []string{"select 1", "select 2; table paid"}, tags: "SELECT 1,SELECT 1,SELECT 2"},
@@ -257,6 +260,7 @@ func TestApprovalOfTheExtendedProtocol(t *testing.T) {
 		{name: "an empty transaction", mode: "commit", batches: []string{"begin; commit"}, tags: "BEGIN,COMMIT"},
 		{name: "what a commit hides", mode: "commit", decide: once(), batches: []string{"begin; " + update + "; commit; delete from paid"}, asked: "commit commit | not answered yet: " + update + "\nrun delete from paid", tags: "BEGIN,UPDATE 1,COMMIT,42501", paid: "1x,2new"},
 		{name: "rows that are not all fetched", mode: "commit", decide: noWay, batches: []string{"begin", "1@delete from paid returning id", "commit"}, asked: "commit commit | the first rows: delete from paid returning id", tags: "BEGIN,42501", tx: 'E'},
+		{name: "a name that SQL made of a commit", mode: "commit", batches: []string{"c:rollback", "begin", "do $$ begin execute 'deal'||'locate c';execute 'pre'||'pare c as delete from paid';end $$", "rollback", "=c"}, tags: "BEGIN,DO,ROLLBACK,ROLLBACK"},
 		{name: "a setting", mode: "commit", batches: []string{"set work_mem = '77kB'", "show work_mem"}, tags: "SET,SHOW=77kB"},
 	} {
 		t.Run(s.name, func(t *testing.T) {
@@ -306,11 +310,16 @@ func once() func(session.AskInfo) session.Answer {
 }
 
 // batch sends statements and a Sync, and returns the tags, with the only value
-// of a SHOW, and the first error's SQLSTATE. "=p" executes p, "1@" asks for one row.
+// of a SHOW, and the first error's SQLSTATE. "p:" prepares p, "=p" executes it,
+// "1@" asks for one row.
 func (c *client) batch(text string) (tags []string, tx byte) {
 	var messages []pgproto3.FrontendMessage
 	for sql := range strings.SplitSeq(text, "; ") {
 		var rows uint32
+		if name, query, named := strings.Cut(sql, ":"); named && len(name) == 1 {
+			messages = append(messages, &pgproto3.Parse{Name: name, Query: query})
+			continue
+		}
 		name, prepared := strings.CutPrefix(sql, "=")
 		if one, ok := strings.CutPrefix(sql, "1@"); ok {
 			sql, rows = one, 1

@@ -83,26 +83,61 @@ func (l *link) recall() {
 	l.executed = nil
 }
 
-// bounded decides in which bounds a portal is bound, and asks where it must
-// be, which it always is when it is not sure what would run. The message in
-// question is what is in out from mark on.
-func (l *link) bounded(what meaning, sure bool, mark *int) (bool, error) {
+// bounded decides in which bounds a portal is bound, asks where it must be, and
+// makes sure that what was judged is what runs. The message in question is what
+// is in out from mark on.
+func (l *link) bounded(what meaning, mark *int) (bool, error) {
 	mode := l.g.o.For.Approve()
 	if mode == session.ApproveNone {
 		return true, nil
 	}
+	yes, err := l.judgePortal(what, mode, mark)
+	if yes && err == nil {
+		l.prepareAgain(what, mark)
+	}
+	return yes, err
+}
+
+// prepareAgain gives a name the text that was judged, as SQL may have given it
+// to something else since: PREPARE uses the same names as Parse, and a function
+// may build that statement from pieces. The client sees nothing of it.
+func (l *link) prepareAgain(m meaning, mark *int) {
+	if m.statement == "" || !m.parsed {
+		return
+	}
+	m.doubtful = false
+	l.insert(mark, &pgproto3.Close{ObjectType: 'S', Name: m.statement}, &pgproto3.Parse{Name: m.statement, Query: m.text, ParameterOIDs: m.types})
+	l.talk.ask(&asked{kind: 'C', name: m.statement, again: true})
+	l.talk.ask(&asked{kind: 'P', name: m.statement, again: true, means: m.prepared()})
+}
+
+// insert puts messages of our own before the one that is in out from mark on.
+func (l *link) insert(mark *int, messages ...pgproto3.FrontendMessage) {
+	message := slices.Clone(l.out[*mark:])
+	l.out = l.out[:*mark]
+	l.append(messages...)
+	*mark = len(l.out)
+	l.out = append(l.out, message...)
+}
+
+// judgePortal is bounded, by what the text seems to be. What SQL has prepared may
+// be anything.
+func (l *link) judgePortal(what meaning, mode session.Approve, mark *int) (bool, error) {
 	w := wordsOf(what.text)
 	class, tx := w.class(), l.tx()
 	inside := tx == 'T' || l.bounds == inTheirs
+	if w.mayEnd() || class == undoing {
+		l.all = false // AND CHAIN begins another transaction
+	}
 	switch {
-	case !sure || l.bounds == loose:
+	case !what.parsed || l.bounds == loose:
 		return l.approved(what, false, mark)
 	case l.bounds == inReadOnly && class != reading, l.bounds == inHeld && (w.mayEnd() || w.first == "copy"):
 		return false, l.deny(no("this needs a batch of its own: what comes before it in this one ends with its Sync"), mark)
 	case l.bounds.within() != "", w.first == "" && !w.several:
 		return true, nil
 	case class == undoing, tx == 'E': // the database takes nothing but the end of the transaction
-		l.all, l.trusted, l.bounds = false, false, loose
+		l.trusted, l.bounds = false, loose
 		return true, nil
 	case inside && l.all && !w.mayEnd():
 		l.trusted = l.trusted || mode == session.ApproveCommit
@@ -135,15 +170,11 @@ func (l *link) bounded(what meaning, sure bool, mark *int) (bool, error) {
 
 // begin puts a transaction of ours around the rest of the batch.
 func (l *link) begin(sql string, b bounds, mark *int) {
-	message := slices.Clone(l.out[*mark:])
-	l.out = l.out[:*mark]
-	l.append(&pgproto3.Parse{Name: ourBegin, Query: sql}, &pgproto3.Bind{DestinationPortal: ourBegin, PreparedStatement: ourBegin},
+	l.insert(mark, &pgproto3.Parse{Name: ourBegin, Query: sql}, &pgproto3.Bind{DestinationPortal: ourBegin, PreparedStatement: ourBegin},
 		&pgproto3.Execute{Portal: ourBegin}, &pgproto3.Close{ObjectType: 'S', Name: ourBegin})
 	for _, kind := range []byte("PBEC") {
 		l.talk.ask(&asked{kind: kind, name: ourBegin, quiet: true, means: meaning{known: true, text: sql}})
 	}
-	*mark = len(l.out)
-	l.out = append(l.out, message...)
 	l.bounds = b
 }
 
@@ -199,7 +230,7 @@ func (l *link) mayCommit(what meaning, mark *int) (bool, error) {
 // ending is for a COMMIT that is about to be sent: what comes behind it in the
 // batch is in no transaction that we know of.
 func (l *link) ending() {
-	l.all, l.bounds = false, loose
+	l.bounds = loose
 	l.did, l.forgot, l.executed = nil, 0, nil
 }
 

@@ -214,7 +214,7 @@ func (l *link) takeParse(body []byte) error {
 	if err != nil {
 		return err
 	}
-	return l.ask(&asked{kind: 'P', n: n, name: m.Name, means: meaning{known: true, text: m.Query, statement: m.Name}}, mark)
+	return l.ask(&asked{kind: 'P', n: n, name: m.Name, means: meaning{known: true, parsed: true, text: m.Query, types: m.ParameterOIDs, statement: m.Name}}, mark)
 }
 
 // doubt is what is added to a text that may not be what runs.
@@ -227,16 +227,17 @@ func (l *link) takeBind(body []byte) error {
 		return err
 	}
 	means := l.talk.statement(m.PreparedStatement)
-	sure := means.known && !means.doubtful
 	switch {
 	case !means.known:
 		means = meaning{known: true, text: fmt.Sprintf("-- twokey: prepared statement %q was made by SQL", m.PreparedStatement)}
-	case means.doubtful:
+	case means.doubtful && l.g.o.For.Approve() == session.ApproveNone: // otherwise it is prepared again
 		means.text, means.doubtful = means.text+doubt, false // what is bound stays what it is
 	}
 	means.statement = m.PreparedStatement
-	means.params = params(m.Parameters, m.ParameterFormatCodes)
-	if yes, err := l.bounded(means, sure, &mark); !yes {
+	means.params = params(m.Parameters, m.ParameterFormatCodes, paramLimit)
+	whole := means
+	whole.params = params(m.Parameters, m.ParameterFormatCodes, maxAsk)
+	if yes, err := l.bounded(whole, &mark); !yes {
 		return err
 	}
 	if err := l.g.door.Pass(l.ctx, nil); err != nil {

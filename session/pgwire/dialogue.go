@@ -52,6 +52,7 @@ type asked struct {
 	quiet bool
 	done  chan outcome
 	deny  []byte // what the client gets in place of the database's error
+	again bool   // it is the gateway's: the client sees nothing but its failure
 }
 
 // outcome is what became of quiet messages, as of their ReadyForQuery.
@@ -65,14 +66,22 @@ type outcome struct {
 // meaning is what a name stands for.
 type meaning struct {
 	known     bool
+	parsed    bool // text came with a Parse
 	text      string
-	statement string // its name
+	types     []uint32 // of the parameters, as the Parse has them
+	statement string   // its name
 	params    []string
 	doubtful  bool // SQL may have given the name to something else
 }
 
+// prepared is the meaning without what a Bind has added.
+func (m meaning) prepared() meaning {
+	m.params = nil
+	return m
+}
+
 func (m meaning) size() int {
-	n := len(m.text) + len(m.statement)
+	n := len(m.text) + len(m.statement) + 4*len(m.types)
 	for _, p := range m.params {
 		n += len(p)
 	}
@@ -93,10 +102,18 @@ type dialogue struct {
 	changed  chan struct{}   // one token: look again
 	finished []session.Event // results to note before anything more is shown
 	got      outcome         // of quiet messages, so far
+	charset  string          // client_encoding, as the database last said
 }
 
-func newDialogue(tx byte) *dialogue {
-	return &dialogue{tx: tx, names: map[string]meaning{}, portals: map[string]meaning{}, changed: make(chan struct{}, 1)}
+func newDialogue(tx byte, charset string) *dialogue {
+	return &dialogue{tx: tx, charset: charset, names: map[string]meaning{}, portals: map[string]meaning{}, changed: make(chan struct{}, 1)}
+}
+
+// encoding is the client_encoding, by the database's own name for it.
+func (d *dialogue) encoding() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.charset
 }
 
 // wake lets the client's half look again. The caller holds mu.
@@ -348,6 +365,9 @@ func (r *replied) quiet(d *dialogue, kind byte, body []byte) {
 		return
 	}
 	a := d.pending[0]
+	if a.again && (kind == '1' || kind == '3') {
+		r.hide = true
+	}
 	if a.deny != nil && kind == 'E' {
 		r.hide, r.show = true, a.deny
 	}
@@ -417,6 +437,11 @@ func (d *dialogue) answered(kind byte, body []byte) (note []session.Event, hold 
 		}
 	case 'Z':
 		err = d.ready(tx)
+	case 'S':
+		var m pgproto3.ParameterStatus
+		if m.Decode(body) == nil && m.Name == "client_encoding" {
+			d.charset = m.Value
+		}
 	}
 	d.wake()
 	if len(d.finished) > 0 && !hold {

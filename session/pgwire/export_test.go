@@ -15,7 +15,7 @@ import (
 func Relay(client, server net.Conn, door session.Door) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	g := &Gateway{db: &Database{}, door: door, log: slog.New(slog.DiscardHandler), ctx: ctx, numbering: make(chan struct{}, 1)}
-	l := &link{g: g, c: &Client{}, client: client, in: newReader(client), up: server, ctx: ctx, end: end, talk: newDialogue('I')}
+	l := &link{g: g, c: &Client{}, client: client, in: newReader(client), up: server, ctx: ctx, end: end, talk: newDialogue('I', "UTF8")}
 	defer context.AfterFunc(ctx, l.interrupt)()
 	var half sync.WaitGroup
 	half.Go(func() { l.half(l.fromServer) })

@@ -77,14 +77,20 @@ func (g *Gateway) makeRole(ctx context.Context) error {
 		quoteName(name), verifier, until.UTC().Format(time.RFC3339), roleLinks, quoteNames(g.db.up.MemberOf))
 	// The admin must be able to end the role's backends and to give its objects
 	// away, which takes membership.
-	err = g.db.control.do(ctx, made, "grant "+quoteName(name)+" to current_user",
-		"comment on role "+quoteName(name)+" is "+quoteText(roleComment+g.o.For.ID+" of node "+g.db.up.Node))
+	g.db.keep(name)
+	err = g.db.control.do(ctx, atOnce(made, "grant "+quoteName(name)+" to current_user",
+		"comment on role "+quoteName(name)+" is "+quoteText(roleComment+g.o.For.ID+" of node "+g.db.up.Node)))
 	if err != nil {
+		g.db.release(name)
 		return noDatabase("no role could be made for this session: " + innermost(err))
 	}
 	g.as = login{user: name, password: func(context.Context) (string, error) { return password, nil }}
-	g.db.keep(name)
 	return nil
+}
+
+// atOnce makes one statement of several: all take effect, or none.
+func atOnce(statements ...string) string {
+	return "do $twokey$ begin " + strings.Join(statements, "; ") + "; end $twokey$"
 }
 
 // dropRole ends what makeRole began, as far as it got. What is left, the sweep finds.

@@ -57,14 +57,15 @@ func faithful(text string) string {
 // one it has the beginning, the length and the SHA-256 of the whole.
 const paramLimit = 64 << 10
 
-// params writes Bind's parameters as StatementInfo.Params says.
-func params(values [][]byte, formats []int16) []string {
+// params writes Bind's parameters as StatementInfo.Params says, of each at most
+// so many bytes.
+func params(values [][]byte, formats []int16, most int) []string {
 	if len(values) == 0 {
 		return nil
 	}
 	texts := make([]string, len(values))
 	for i, v := range values {
-		texts[i] = param(v, format(formats, i))
+		texts[i] = param(v, format(formats, i), most)
 	}
 	return texts
 }
@@ -83,14 +84,14 @@ func format(formats []int16, i int) int16 {
 	return 1
 }
 
-func param(v []byte, format int16) string {
+func param(v []byte, format int16, most int) string {
 	if v == nil {
 		return "null"
 	}
 	show, rest := v, ""
-	if len(v) > paramLimit {
+	if len(v) > most {
 		sum := sha256.Sum256(v)
-		show, rest = v[:paramLimit], fmt.Sprintf("… (%d bytes, sha256 %s)", len(v), hex.EncodeToString(sum[:]))
+		show, rest = v[:most], fmt.Sprintf("… (%d bytes, sha256 %s)", len(v), hex.EncodeToString(sum[:]))
 	}
 	if format == 0 {
 		return faithful(string(show)) + rest
