@@ -139,19 +139,19 @@ func TestSweep(t *testing.T) {
 // whose it is would be found by no sweep.
 func TestARoleThatCannotBeMadeLeavesNothing(t *testing.T) {
 	r := open(t, perSession(t))
-	ctx, stop := context.WithCancel(t.Context())
 	locked := make(chan struct{})
 	go func() {
 		defer close(locked)
-		cluster.ExecIn("orders", `begin; lock table pg_shdescription in access exclusive mode; select pg_sleep(7)`)
+		cluster.ExecIn("orders", `begin; lock table pg_shdescription in access exclusive mode; select pg_sleep(1.5)`)
 	}()
 	eventually(t, "locked", func() bool {
 		return strings.TrimSpace(admin(t, `select count(*) from pg_locks where relation = 'pg_shdescription'::regclass and granted`)) == "1"
 	})
+	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer stop()
 	if err := r.Ready(ctx); err == nil {
 		t.Error("a role was made")
 	}
-	stop()
 	<-locked
 	if left := sessionRoles(t); left != "" {
 		t.Errorf("left are %q", left)
