@@ -48,14 +48,26 @@ type status struct {
 	over   []string // rows to be shown over the pane, or nil
 }
 
-// paneRows is how many rows of a window the statements have.
-func paneRows(size session.Size) int { return min(max(size.Rows/4, 3), 12) }
+// fewRows is the screen of a session without psql: only notices come.
+const fewRows = 5
+
+// paneRows is how many rows of a window the statements have: a quarter, and
+// what the screen does not need.
+func (v *View) paneRows(size session.Size) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.belowScreen(size)
+}
+
+func (v *View) belowScreen(size session.Size) int {
+	return max(min(max(size.Rows/4, 3), 12), size.Rows-3-v.screen.rows-1) // one for the border
+}
 
 // draw makes a frame of the given size, which is at least minCols x minRows.
 func (v *View) draw(size session.Size, st status) frame {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	below := paneRows(size)
+	below := v.belowScreen(size)
 	height := size.Rows - below - 3
 	s := v.screen
 	left, top := pan(s.x, s.cols, size.Cols), pan(s.y, s.rows, height)

@@ -65,6 +65,9 @@ func (v *View) End()                          { v.ended(io.EOF); close(v.over) }
 func (v *View) Break()                        { v.mu.Lock(); v.screen.grids[0] = nil; v.mu.Unlock() }
 func (v *View) Remembers() (lines, bytes int) { return len(v.pane.lines), v.pane.bytes }
 
+func (v *View) Few()                        { v.few = true; v.screen.resize(v.screen.cols, fewRows) }
+func (v *View) PaneRows(w session.Size) int { return v.paneRows(w) }
+
 // Seats without one.
 type Chair = chair
 

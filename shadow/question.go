@@ -91,12 +91,12 @@ type spot struct{ row, col int }
 
 // show brings what is shown up to date, just before it is drawn; covered when
 // something else will be in its place. It is nil when nothing waits.
-func (k *asking) show(q question, waits, covered bool, size session.Size) *asking {
+func (k *asking) show(q question, waits, covered bool, cols, rows int) *asking {
 	switch {
 	case !waits:
 		return nil
 	case k == nil || k.n != q.n:
-		k = &asking{question: q, page: read(q.text, size.Cols, paneRows(size))}
+		k = &asking{question: q, page: read(q.text, cols, rows)}
 	}
 	k.read = k.read || !covered && k.page.page == len(k.page.pages)-1
 	return k

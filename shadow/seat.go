@@ -185,10 +185,10 @@ func (u *seatUI) resize(size session.Size) {
 	defer u.mu.Unlock()
 	u.size = size
 	if u.over != nil {
-		u.over = u.over.resized(size.Cols, paneRows(size))
+		u.over = u.over.resized(size.Cols, u.view.paneRows(size))
 	}
 	if u.asking != nil {
-		u.asking.page = u.asking.page.resized(size.Cols, paneRows(size))
+		u.asking.page = u.asking.page.resized(size.Cols, u.view.paneRows(size))
 	}
 	u.soon(func() { u.chair.Resize(size) })
 	u.touch()
@@ -316,7 +316,7 @@ func (u *seatUI) open(k key) {
 		u.over = nil
 		return
 	}
-	u.over = read(text, u.size.Cols, paneRows(u.size))
+	u.over = read(text, u.size.Cols, u.view.paneRows(u.size))
 	u.over.seen = count
 }
 
@@ -456,7 +456,7 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 		u.hint = ""
 	}
 	covered := u.over != nil || u.size.Cols < minCols || u.size.Rows < minRows
-	u.asking = u.asking.show(q, waits, covered, u.size)
+	u.asking = u.asking.show(q, waits, covered, u.size.Cols, u.view.paneRows(u.size))
 	u.rows = known.gate.Because == session.Rows
 	want := known.want
 	who := []string{want.Engineer.Name, want.Target.Name + "+" + want.Mode.Name, clock(time.Since(want.Started))}

@@ -378,3 +378,18 @@ func (w writer) Write(p []byte) (int, error) {
 	w(p)
 	return len(p), nil
 }
+
+// The statements have what the screen does not need, and nearly all where there is no psql.
+func TestRoomForStatements(t *testing.T) {
+	v := shadow.NewView(session.Size{Cols: 80, Rows: 24})
+	for rows, want := range map[int]int{24: 6, 40: 12, 60: 32} {
+		if got := v.PaneRows(session.Size{Cols: 80, Rows: rows}); got != want {
+			t.Errorf("%d of %d rows, want %d", got, rows, want)
+		}
+	}
+	v.Few()
+	v.Apply(session.Event{Type: session.Resize, Size: session.Size{Cols: 80, Rows: 50}})
+	if got := v.PaneRows(session.Size{Cols: 80, Rows: 24}); got != 15 {
+		t.Errorf("without psql %d of 24 rows, want 15", got)
+	}
+}

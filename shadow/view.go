@@ -32,6 +32,7 @@ type View struct {
 
 	mu        sync.Mutex
 	screen    *screen
+	few       bool // of its rows are needed: no psql prints anything
 	filter    *Filter
 	pane      pane
 	here      []string // names of the seated, as often as they sit
@@ -47,7 +48,11 @@ type View struct {
 // Close ends it before.
 func Watch(s *session.Session) *View {
 	ctx, stop := context.WithCancel(context.Background())
-	v := newView(s.Request().Size)
+	size := s.Request().Size
+	v := newView(size)
+	if v.few = s.Request().NoShell; v.few {
+		v.screen.resize(v.screen.cols, fewRows)
+	}
 	v.stop = stop
 	feed := s.Follow()
 	go func() { // Close waits for it
@@ -138,6 +143,9 @@ func (v *View) apply(e session.Event) (err error) {
 		v.filter.Write(e.Bytes)
 	case session.Resize:
 		size := e.Size.Clamp()
+		if v.few {
+			size.Rows = fewRows
+		}
 		v.screen.resize(size.Cols, size.Rows)
 	case session.Statement:
 		if l := v.pane.statement(e); l != nil {
