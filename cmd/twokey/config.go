@@ -172,6 +172,7 @@ type PostgresConfig struct {
 	Host        string
 	Port        int
 	Database    string
+	Others      []string // that \c may connect to as well
 	SSLMode     string
 	SSLRootCert string // path, or empty for the system's roots
 }
@@ -189,6 +190,8 @@ type RoleConfig struct {
 	Password  Secret
 	Command   []string // prints the password, instead
 	Superuser string   // repeats User when that role is a superuser and shall be one
+	SSLCert   string   // path of a certificate to log in with; empty for none
+	SSLKey    string   // and of its key
 }
 
 // commandPatience is how long a password_command may take.
@@ -196,7 +199,11 @@ const commandPatience = 30 * time.Second
 
 // password reads the password now; a command is run each time.
 func (c RoleConfig) password(ctx context.Context) (string, error) {
-	if len(c.Command) == 0 {
+	switch {
+	case len(c.Command) > 0:
+	case c.SSLCert != "" && !c.Password.Given():
+		return "", nil
+	default:
 		return c.Password.Value()
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandPatience)
@@ -222,7 +229,7 @@ func (c RoleConfig) password(ctx context.Context) (string, error) {
 func (t TargetConfig) database(m ModeConfig, node string) (*pgwire.Database, error) {
 	return pgwire.NewDatabase(pgwire.Upstream{
 		Host: t.Postgres.Host, Port: t.Postgres.Port, Database: t.Postgres.Database,
-		SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert,
+		Others: t.Postgres.Others, SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert, SSLCert: m.SSLCert, SSLKey: m.SSLKey,
 		User: m.User, Superuser: m.Superuser, Password: m.password, MemberOf: m.MemberOf, Node: node,
 	})
 }

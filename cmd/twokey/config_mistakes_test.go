@@ -369,7 +369,10 @@ var mistakes = []struct {
 		`twokey.yaml:28:17: unknown key "user" in login; allowed: admin, member_of`,
 	}},
 	{"no password", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw}", []string{
-		`twokey.yaml:28:9: login: the key "password" is missing, or password_command`,
+		`twokey.yaml:28:9: login: the key "password" is missing, or password_command, or sslcert`,
+	}},
+	{"half a certificate", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw, sslcert: x.pem}", []string{
+		"twokey.yaml:28:40: sslcert: needs sslkey beside it",
 	}},
 	{"two passwords", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw, password: {file: x}, password_command: [pass, show, db]}", []string{
 		"twokey.yaml:28:70: password_command: is one too many beside password",

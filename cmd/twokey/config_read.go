@@ -403,6 +403,7 @@ func (c *PostgresConfig) read(v entry) {
 		field{"host", required, c.readHost},
 		field{"port", optional, func(v entry) { v.numberInto(&c.Port, 1, 65535) }},
 		field{"database", required, func(v entry) { v.textInto(&c.Database) }},
+		field{"other_databases", optional, func(v entry) { c.Others = v.texts("databases") }},
 		field{"sslmode", optional, func(v entry) { v.wordInto(&c.SSLMode, sslModes...) }},
 		field{"sslrootcert", optional, func(v entry) { v.pathInto(&c.SSLRootCert) }},
 	)
@@ -515,11 +516,19 @@ func (c *RoleConfig) read(v entry, more ...field) {
 		{"password", optional, func(v entry) { v.secretInto(&c.Password) }},
 		{"password_command", optional, func(v entry) { c.Command = v.words("a command and its arguments") }},
 		{"superuser", optional, func(v entry) { v.textInto(&c.Superuser) }},
+		{"sslcert", optional, func(v entry) { v.pathInto(&c.SSLCert) }},
+		{"sslkey", optional, func(v entry) { v.pathInto(&c.SSLKey) }},
 	}, more...)...)
-	command := v.get("password_command")
+	command, cert, key := v.get("password_command"), v.get("sslcert"), v.get("sslkey")
 	switch {
-	case v.get("password").node == nil && command.node == nil && v.get("user").node != nil:
-		v.mistake(v.begin(), "%s: the key \"password\" is missing, or password_command", v.name)
+	case cert.node != nil && key.node == nil:
+		cert.wrong("needs sslkey beside it")
+	case key.node != nil && cert.node == nil:
+		key.wrong("needs sslcert beside it")
+	}
+	switch {
+	case v.get("password").node == nil && command.node == nil && cert.node == nil && v.get("user").node != nil:
+		v.mistake(v.begin(), "%s: the key \"password\" is missing, or password_command, or sslcert", v.name)
 	case v.get("password").node != nil && command.node != nil:
 		command.wrong("is one too many beside password")
 	}

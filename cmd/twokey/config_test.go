@@ -36,7 +36,7 @@ auditors: {groups: [security]}
 admins:   {groups: [platform]}
 targets:
   - name: orders
-    postgres: {host: orders-db, port: 5432, database: orders, sslmode: verify-full, sslrootcert: ca.pem}
+    postgres: {host: orders-db, port: 5432, database: orders, sslmode: verify-full, sslrootcert: ca.pem, other_databases: [archive]}
     modes:
       - name: read
         login: {user: app_ro, password: {file: secrets/ro}}
@@ -86,6 +86,7 @@ func TestWhole(t *testing.T) {
 	for _, same := range []struct{ what, got, want any }{
 		{"state", c.State, "/var/lib/twokey"},
 		{"host key", c.SSH.HostKey.File, "/etc/twokey/keys/host"},
+		{"other databases", strings.Join(c.Targets[0].Postgres.Others, " "), "archive"},
 		{"root certificate", c.Targets[0].Postgres.SSLRootCert, "/etc/twokey/ca.pem"},
 		{"bucket", c.Recordings.Store.Bucket + "|" + c.Recordings.Store.Prefix, "recordings|prod"},
 		{"segment", c.Recordings.SegmentBytes, int64(256 << 10)},

@@ -136,7 +136,7 @@ func (l *link) decode(m pgproto3.FrontendMessage, body []byte) error {
 
 // statement numbers a statement and waits until it may go, on the tape by then.
 func (l *link) statement(info session.StatementInfo) (n int, err error) {
-	info.Database, info.Conn = l.g.db.Name(), l.n
+	info.Database, info.Conn = l.database, l.n
 	text, alarming := withoutPassword(info.Text)
 	info.Text = text // the tape keeps its exact bytes
 	info.Name = faithful(info.Name)

@@ -96,16 +96,20 @@ func (c *control) connect(ctx context.Context) error {
 	if c.conn != nil && !c.conn.IsClosed() {
 		return nil
 	}
-	conn, err := c.db.dial(ctx, c.db.own(), map[string]string{
-		"application_name": "twokey control", "search_path": "pg_catalog", "client_encoding": "UTF8",
-		"DateStyle": "ISO", "TimeZone": "UTC", "statement_timeout": "5000", "lock_timeout": "5000",
-		"default_transaction_read_only": "off", "local_preload_libraries": "", "role": "none",
-	})
+	conn, err := c.db.dial(ctx, c.db.own(), c.db.Name(), controlParams())
 	if err != nil {
 		return err
 	}
 	c.conn = conn
 	return nil
+}
+
+func controlParams() map[string]string {
+	return map[string]string{
+		"application_name": "twokey control", "search_path": "pg_catalog", "client_encoding": "UTF8",
+		"DateStyle": "ISO", "TimeZone": "UTC", "statement_timeout": "5000", "lock_timeout": "5000",
+		"default_transaction_read_only": "off", "local_preload_libraries": "", "role": "none",
+	}
 }
 
 // query runs one statement with text parameters and returns the rows, NULL as

@@ -24,11 +24,12 @@ import (
 
 // link is one client and its backend.
 type link struct {
-	g      *Gateway
-	n      int // counts from 1 within the session
-	c      *Client
-	client net.Conn
-	in     *reader
+	g        *Gateway
+	n        int // counts from 1 within the session
+	c        *Client
+	database string
+	client   net.Conn
+	in       *reader
 
 	ctx context.Context
 	end context.CancelCauseFunc
@@ -74,7 +75,8 @@ func (g *Gateway) serve(c *Client) {
 	ctx, end := context.WithCancelCause(g.ctx)
 	l := &link{g: g, c: c, client: c.conn, in: c.in, ctx: ctx, end: end, noted: make(chan struct{}), approval: approval{cancels: make(chan context.CancelCauseFunc, 1)}}
 	defer end(nil)
-	err := g.offered(c)
+	var err error
+	l.database, err = g.offered(c)
 	if err == nil {
 		err = g.enter(l)
 	}
@@ -129,7 +131,7 @@ func (l *link) login(s start) (*pgconn.PgConn, *pgconn.HijackedConn, backend, er
 	if err != nil {
 		return nil, nil, backend{}, err
 	}
-	pg, err := db.dial(l.ctx, l.g.as, l.params(s, version))
+	pg, err := db.dial(l.ctx, l.g.as, l.database, l.params(s, version))
 	if err != nil {
 		return nil, nil, backend{}, err
 	}

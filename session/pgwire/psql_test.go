@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
 	"github.com/twokey/twokey/session/pgwire/pgtest"
 )
@@ -151,6 +153,25 @@ func TestOtherDatabasesAndRolesAreRefused(t *testing.T) {
 		if _, errs := r.psql(connect); !strings.Contains(errs, want) {
 			t.Errorf("psql printed %q", errs)
 		}
+	}
+}
+
+// \c goes to the databases that the configuration names, on the same tape.
+func TestOtherDatabasesOfTheSession(t *testing.T) {
+	if strings.TrimSpace(admin(t, "select count(*) from pg_database where datname = 'archive'")) == "0" {
+		admin(t, "create database archive owner app")
+	}
+	up := upstream()
+	up.Others = []string{"archive"}
+	r := open(t, up)
+	out, errs := r.psql("\\c archive\nselect current_database();\n\\c elsewhere\n", "-At")
+	if !strings.Contains(out, "archive\n") || !strings.Contains(errs, `this session is for database "orders" or "archive"`) {
+		t.Errorf("psql printed %q, %q", out, errs)
+	}
+	if got := r.door.get(func(d *door) bool {
+		return slices.ContainsFunc(d.events, func(e session.Event) bool { return e.Statement != nil && e.Statement.Database == "archive" })
+	}); !got {
+		t.Error("the tape does not say where it ran")
 	}
 }
 

@@ -110,9 +110,33 @@ func (g *Gateway) dropRole() {
 // it. Backends it may have had are gone, or go now.
 func (d *Database) drop(ctx context.Context, name string) error {
 	role := quoteName(name)
-	return d.control.do(ctx, "alter role "+role+" nologin",
-		"select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where usename = "+quoteText(name),
-		"reassign owned by "+role+" to "+quoteName(d.up.MemberOf[0]), "drop owned by "+role, "drop role "+role)
+	given := []string{"reassign owned by " + role + " to " + quoteName(d.up.MemberOf[0]), "drop owned by " + role}
+	err := d.control.do(ctx, "alter role "+role+" nologin",
+		"select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where usename = "+quoteText(name))
+	if err != nil {
+		return err
+	}
+	for _, other := range d.up.Others { // objects are each database's own
+		if err := d.doIn(ctx, other, given...); err != nil {
+			return err
+		}
+	}
+	return d.control.do(ctx, append(given, "drop role "+role)...)
+}
+
+// doIn runs statements in another database.
+func (d *Database) doIn(ctx context.Context, database string, statements ...string) error {
+	conn, err := d.dial(ctx, d.own(), database, controlParams())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("in database %s: %w", database, err)
+		}
+	}
+	return nil
 }
 
 // keep notes that a role is in use, so that no sweep takes it.

@@ -158,3 +158,27 @@ func TestARoleThatCannotBeMadeLeavesNothing(t *testing.T) {
 		admin(t, `drop role "`+left+`"`)
 	}
 }
+
+// What a role of a session leaves in another database is given away there.
+func TestARoleThatLeavesSomethingElsewhere(t *testing.T) {
+	up := perSession(t)
+	if strings.TrimSpace(admin(t, "select count(*) from pg_database where datname = 'attic'")) == "0" {
+		admin(t, "create database attic owner app_rw")
+	}
+	up.Others = []string{"attic"}
+	r := open(t, up)
+	r.ready()
+	if _, errs := r.psql("create table kept (id int);", "-d", "attic", "-U", r.User()); errs != "" {
+		t.Error(errs)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := sessionRoles(t); left != "" {
+		t.Errorf("left are %q", left)
+	}
+	owner, err := cluster.ExecIn("attic", "select tableowner from pg_tables where tablename = 'kept'; drop table kept")
+	if err != nil || strings.TrimSpace(owner) != "app_rw" {
+		t.Errorf("it belongs to %q, %v", owner, err)
+	}
+}

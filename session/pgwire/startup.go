@@ -215,20 +215,22 @@ func (s *start) take(name, value string) {
 	}
 }
 
-// offered refuses a client that asks for another database or role than the
-// session's. On a forwarded port nobody knows the role, so none is asked for.
-func (g *Gateway) offered(c *Client) error {
+// offered returns the database that a client gets. It refuses one that asks for
+// another database or role than the session's. On a forwarded port nobody knows
+// the role, so none is asked for, and the target's name will do.
+func (g *Gateway) offered(c *Client) (database string, err error) {
 	s := c.start
 	if s.user != g.User() && !c.forwarded {
-		return refused{"28000", fmt.Sprintf("this session is for role %q; connecting as %q is refused", g.User(), readable(s.user, 63))}
+		return "", refused{"28000", fmt.Sprintf("this session is for role %q; connecting as %q is refused", g.User(), readable(s.user, 63))}
 	}
-	if c.forwarded && (s.name == "" || s.name == s.user || s.name == g.o.For.Target.Name) {
-		return nil // it was left out, or is the target's name; libpq sends the user's when it was
+	name := cmp.Or(s.name, s.user)
+	switch {
+	case g.db.offers(name):
+		return name, nil
+	case c.forwarded && (name == s.user || name == g.o.For.Target.Name): // libpq asks for the user's when it is left out
+		return g.db.Name(), nil
 	}
-	if s.name != "" && s.name != g.db.Name() || s.name == "" && s.user != g.db.Name() {
-		return refused{"3D000", fmt.Sprintf("this session is for database %q; connecting to %q is refused: open a session for that target", g.db.Name(), readable(cmp.Or(s.name, s.user), 63))}
-	}
-	return nil
+	return "", refused{"3D000", fmt.Sprintf("this session is for database %s; connecting to %q is refused: open a session for that target", g.db.names(), readable(name, 63))}
 }
 
 // accepted is the beginning of the answer: there is nothing to authenticate.

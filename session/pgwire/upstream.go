@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,12 +29,16 @@ type Upstream struct {
 	Host     string // a name, an address, or the absolute path of a unix socket's folder
 	Port     int    // 1..65535
 	Database string
+	Others   []string // databases that clients may connect to besides
 	User     string
 	// Password is asked at each connect. nil is for a database that asks for none.
 	Password func(ctx context.Context) (string, error)
 	// SSLMode is libpq's sslmode; empty means verify-full. A unix socket has no TLS.
 	SSLMode     string
 	SSLRootCert string // file of PEM certificates; empty means the system's
+	// SSLCert and SSLKey are files of PEM: the certificate that User logs in with,
+	// where the database asks for one. Both or none.
+	SSLCert, SSLKey string
 
 	// MemberOf, when it is not empty, makes User an admin's login, with which
 	// each session gets a role of its own, a member of these. What such a role
@@ -88,6 +93,20 @@ func NewDatabase(up Upstream) (*Database, error) {
 	return d, nil
 }
 
+// offers reports whether clients may connect to a database.
+func (d *Database) offers(name string) bool {
+	return name == d.up.Database || slices.Contains(d.up.Others, name)
+}
+
+// names are the databases that clients may connect to, for people.
+func (d *Database) names() string {
+	text := strconv.Quote(d.up.Database)
+	for _, name := range d.up.Others {
+		text += " or " + strconv.Quote(name)
+	}
+	return text
+}
+
 // Name is the database's name: what a client must ask for, or be given as PGDATABASE.
 func (d *Database) Name() string { return d.up.Database }
 
@@ -100,7 +119,7 @@ func (up Upstream) valid() error {
 			return fmt.Errorf("the database's %s is missing", what)
 		}
 	}
-	for _, text := range append([]string{up.Host, up.Database, up.User, up.SSLMode, up.SSLRootCert, up.Node}, up.MemberOf...) {
+	for _, text := range append([]string{up.Host, up.Database, up.User, up.SSLMode, up.SSLRootCert, up.SSLCert, up.SSLKey, up.Node}, append(up.MemberOf, up.Others...)...) {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q has a control character in it", text)
 		}
@@ -128,12 +147,16 @@ func (up Upstream) config() (*pgconn.Config, error) {
 	if mode == "" {
 		mode = "verify-full"
 	}
+	certs := "disable"
+	if up.SSLCert != "" {
+		certs = "require"
+	}
 	var dsn strings.Builder
 	for _, s := range [][2]string{
 		{"host", up.Host}, {"port", strconv.Itoa(up.Port)}, {"dbname", up.Database}, {"user", up.User},
 		{"password", "not this one"}, {"passfile", ""}, {"service", "none"}, {"servicefile", service},
-		{"sslmode", mode}, {"sslrootcert", up.SSLRootCert}, {"sslcert", ""}, {"sslkey", ""}, {"sslpassword", ""},
-		{"sslcertmode", "disable"}, {"sslsni", "1"}, {"sslnegotiation", "postgres"}, {"channel_binding", "prefer"},
+		{"sslmode", mode}, {"sslrootcert", up.SSLRootCert}, {"sslcert", up.SSLCert}, {"sslkey", up.SSLKey}, {"sslpassword", ""},
+		{"sslcertmode", certs}, {"sslsni", "1"}, {"sslnegotiation", "postgres"}, {"channel_binding", "prefer"},
 		{"require_auth", ""}, {"target_session_attrs", "any"}, {"min_protocol_version", "3.0"}, {"max_protocol_version", "3.0"},
 		{"krbsrvname", ""}, {"krbspn", ""}, {"connect_timeout", strconv.Itoa(max(int(up.ConnectTimeout/time.Second), 1))},
 	} {
@@ -156,7 +179,7 @@ func (up Upstream) configError(err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
 		var file *os.PathError
 		if errors.As(err, &file) {
-			return fmt.Errorf("sslrootcert cannot be read: %w", file)
+			return fmt.Errorf("a certificate or key of the database cannot be read: %w", file)
 		}
 		if strings.Contains(cause.Error(), "sslmode") {
 			return fmt.Errorf("sslmode %q is none of disable, allow, prefer, require, verify-ca, verify-full", up.SSLMode)
@@ -184,11 +207,11 @@ func emptyService() (path string, remove func(), err error) {
 // gone away, also while it computes. Postgres 14 and later, where the kernel can.
 const checkInterval = "client_connection_check_interval"
 
-// dial logs in with these run-time parameters. An error is a session.Cause
-// whose sentence holds no password.
-func (d *Database) dial(ctx context.Context, as login, params map[string]string) (*pgconn.PgConn, error) {
+// dial logs in to a database with these run-time parameters. An error is a
+// session.Cause whose sentence holds no password.
+func (d *Database) dial(ctx context.Context, as login, database string, params map[string]string) (*pgconn.PgConn, error) {
 	cfg := d.base.Copy()
-	cfg.User, cfg.RuntimeParams = as.user, params
+	cfg.Database, cfg.User, cfg.RuntimeParams = database, as.user, params
 	if as.password != nil {
 		password, err := as.password(ctx)
 		if err != nil {
@@ -202,7 +225,7 @@ func (d *Database) dial(ctx context.Context, as login, params map[string]string)
 		conn, err = pgconn.ConnectConfig(ctx, cfg)
 	}
 	if err != nil {
-		return nil, d.explain(err, as.user, cfg.Password)
+		return nil, d.explain(err, as.user, database, cfg.Password)
 	}
 	if conn.ParameterStatus("is_superuser") == "on" && d.up.Superuser != as.user {
 		conn.Close(ctx)
@@ -217,19 +240,19 @@ func noDatabase(text string) session.Cause {
 }
 
 // explain turns what went wrong into one sentence.
-func (d *Database) explain(err error, user, password string) session.Cause {
+func (d *Database) explain(err error, user, database, password string) session.Cause {
 	where := net.JoinHostPort(d.up.Host, strconv.Itoa(d.up.Port))
 	if strings.HasPrefix(d.up.Host, "/") {
 		where = fmt.Sprintf("%s/.s.PGSQL.%d", d.up.Host, d.up.Port)
 	}
-	text := d.reason(err, user, where)
+	text := d.reason(err, user, database, where)
 	if len(password) >= 4 { // a shorter one is in our own words as well, and nobody's secret
 		text = strings.ReplaceAll(text, password, "[password]")
 	}
 	return noDatabase(text)
 }
 
-func (d *Database) reason(err error, user, where string) string {
+func (d *Database) reason(err error, user, database, where string) string {
 	var pg *pgconn.PgError
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
@@ -237,7 +260,7 @@ func (d *Database) reason(err error, user, where string) string {
 	var name x509.HostnameError
 	switch {
 	case errors.As(err, &pg):
-		return d.refused(pg, user, where)
+		return d.refused(pg, user, database, where)
 	case errors.As(err, &dns):
 		return "the database's host " + d.up.Host + " cannot be found: " + dns.Err
 	case errors.As(err, &name), errors.As(err, &unknown), errors.As(err, &cert):
@@ -253,12 +276,12 @@ func (d *Database) reason(err error, user, where string) string {
 }
 
 // refused words an error of the database's own (SQLSTATE, appendix A of its manual).
-func (d *Database) refused(pg *pgconn.PgError, user, where string) string {
+func (d *Database) refused(pg *pgconn.PgError, user, database, where string) string {
 	switch pg.Code {
 	case "28P01":
 		return "the database at " + where + " refused the password of role " + user
 	case "3D000":
-		return "there is no database " + d.up.Database + " at " + where
+		return "there is no database " + database + " at " + where
 	case "53300":
 		return "the database at " + where + " takes no more connections: " + pg.Message
 	case "57P03":

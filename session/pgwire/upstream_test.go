@@ -253,3 +253,21 @@ func TestABackendThatIsTerminated(t *testing.T) {
 	}
 	r.enter()
 }
+
+// A login by certificate, which asks for no password.
+func TestAClientCertificate(t *testing.T) {
+	admin(t, "create role certified; create role carrie login in role certified")
+	cert, key, err := cluster.ClientCert(t.TempDir(), "carrie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := upstream()
+	up.User, up.Password = "carrie", nil
+	if _, err := open(t, up).tryConnect("carrie", "orders"); err == nil {
+		t.Error("came in without a certificate")
+	}
+	up.SSLCert, up.SSLKey = cert, key
+	if _, err := open(t, up).tryConnect("carrie", "orders"); err != nil {
+		t.Error(err)
+	}
+}

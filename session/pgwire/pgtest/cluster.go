@@ -42,9 +42,11 @@ type Cluster struct {
 	CAFile    string // PEM certificate for sslrootcert; the server's is for localhost and 127.0.0.1
 	Log       string // the server's log
 
-	dir    string
-	server *exec.Cmd
-	gone   chan error
+	dir       string
+	server    *exec.Cmd
+	gone      chan error
+	authority *x509.Certificate
+	key       *ecdsa.PrivateKey
 }
 
 // Bin finds Postgres's own programs; the psql in PATH is a wrapper on Debian.
@@ -113,7 +115,12 @@ func (c *Cluster) init(owner *syscall.SysProcAttr) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	return c.certify(owner)
+	hba := filepath.Join(c.data(), "pg_hba.conf")
+	rules, err := os.ReadFile(hba)
+	if err == nil {
+		err = os.WriteFile(hba, append([]byte("hostssl all +certified all cert\n"), rules...), 0o600)
+	}
+	return errors.Join(err, c.certify(owner))
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
@@ -126,7 +133,7 @@ func (c *Cluster) certify(owner *syscall.SysProcAttr) error {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pgtest"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -137,6 +144,7 @@ func (c *Cluster) certify(owner *syscall.SysProcAttr) error {
 	if err != nil {
 		return err
 	}
+	c.authority, c.key = template, key
 	private := filepath.Join(c.data(), "server.key")
 	err = errors.Join(
 		os.WriteFile(c.CAFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
@@ -146,6 +154,29 @@ func (c *Cluster) certify(owner *syscall.SysProcAttr) error {
 		err = os.Chown(private, int(owner.Credential.Uid), int(owner.Credential.Gid))
 	}
 	return err
+}
+
+// ClientCert makes a certificate that logs in as a user of the group certified,
+// and its key, as files in a folder.
+func (c *Cluster) ClientCert(dir, user string) (cert, key string, err error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: user}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, c.authority, &private.PublicKey, c.key)
+	if err != nil {
+		return "", "", err
+	}
+	secret, err := x509.MarshalECPrivateKey(private)
+	cert, key = filepath.Join(dir, user+".pem"), filepath.Join(dir, user+".key")
+	return cert, key, errors.Join(err,
+		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}), 0o600),
+	)
 }
 
 // findPort looks for a free port below those that the kernel gives to clients,
@@ -173,7 +204,7 @@ func (c *Cluster) run(owner *syscall.SysProcAttr) error {
 	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.Port), "-k", c.Socket, "-h", c.Host}
 	for _, s := range []string{
 		"fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=50", "logging_collector=off", "ssl=on",
-		"ssl_cert_file=" + c.CAFile, "ssl_key_file=server.key", "autovacuum=off", "log_error_verbosity=terse",
+		"ssl_cert_file=" + c.CAFile, "ssl_key_file=server.key", "ssl_ca_file=" + c.CAFile, "autovacuum=off", "log_error_verbosity=terse",
 	} {
 		args = append(args, "-c", s)
 	}
