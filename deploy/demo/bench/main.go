@@ -42,6 +42,9 @@ func run(ctx context.Context, only []string) (err error) {
 	if err := h.Start(ctx, func(string, ...any) {}); err != nil {
 		return err
 	}
+	if slices.Equal(only, []string{"wire"}) {
+		return wire(ctx, h)
+	}
 	for _, name := range []string{"alice", "bob"} {
 		if err := h.LogIn(ctx, name); err != nil {
 			return err
@@ -64,7 +67,10 @@ func run(ctx context.Context, only []string) (err error) {
 		fmt.Fprintf(os.Stderr, "measured %s\n", rows[0].what)
 	}
 	show(table)
-	return nil
+	if len(only) > 0 {
+		return nil
+	}
+	return wire(ctx, h)
 }
 
 // measures are taken in this order: memory first, as what the others leave

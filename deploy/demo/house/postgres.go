@@ -40,9 +40,9 @@ grant select on customers, orders to app_ro, app_rw;
 grant insert, update, delete on orders to app_rw;
 `
 
-// serverProgram finds one of Postgres's own programs, which are not in PATH on
+// ServerProgram finds one of Postgres's own programs, which are not in PATH on
 // Debian; its psql in PATH is a wrapper.
-func serverProgram(name string) string {
+func ServerProgram(name string) string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if len(found) == 0 {
 		return name
@@ -104,7 +104,7 @@ func (db *Postgres) settle() error {
 func (db *Postgres) data() string { return filepath.Join(db.dir, "data") }
 
 func (db *Postgres) initialize(ctx context.Context) error {
-	c := exec.CommandContext(ctx, serverProgram("initdb"), "-D", db.data(), "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8",
+	c := exec.CommandContext(ctx, ServerProgram("initdb"), "-D", db.data(), "-U", "postgres", "-N", "-E", "UTF8", "--locale=C.UTF-8",
 		"--auth-local=trust", "--auth-host=scram-sha-256")
 	c.Dir, c.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
 	if out, err := c.CombinedOutput(); err != nil {
@@ -121,7 +121,7 @@ func (db *Postgres) run(ctx context.Context, log string) error {
 	if _, db.port, err = net.SplitHostPort(address); err != nil {
 		return err
 	}
-	server := exec.Command(serverProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
+	server := exec.Command(ServerProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
 		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "logging_collector=off")
 	server.Dir, server.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
 	if db.Part, err = startPart("postgres", log, server); err != nil {
@@ -136,8 +136,11 @@ func (db *Postgres) run(ctx context.Context, log string) error {
 // Port is where it listens, on 127.0.0.1, for those who have a password.
 func (db *Postgres) Port() string { return db.port }
 
+// Socket is the folder of its unix socket, which trusts everybody.
+func (db *Postgres) Socket() string { return db.dir }
+
 // Psql is the path of Debian's psql itself, not of its wrapper.
-func (db *Postgres) Psql() string { return serverProgram("psql") }
+func (db *Postgres) Psql() string { return ServerProgram("psql") }
 
 // Exec is the operator's own way in, beside the bastion: how the story checks
 // what really happened.
