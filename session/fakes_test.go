@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -214,9 +215,13 @@ type database struct {
 	refuse error  // of Open
 	during func() // happens while Open is under way
 	hung   bool   // Kill can not confirm
+
+	clients []*client
+	once    sync.Once
+	dead    chan struct{} // closed by Kill
 }
 
-func (d *database) Open(_ context.Context, door session.Door, _ session.Request) (session.Gateway, session.Shell, error) {
+func (d *database) Open(_ context.Context, door session.Door, want session.Request) (session.Gateway, session.Shell, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.during != nil {
@@ -227,11 +232,57 @@ func (d *database) Open(_ context.Context, door session.Door, _ session.Request)
 	if d.refuse != nil {
 		return nil, nil, d.refuse
 	}
+	if want.NoShell {
+		return d, nil, nil
+	}
 	return d, d.psql, nil
 }
 
-func (d *database) Greet(conn net.Conn) (session.Client, error) { return nil, errors.New("no client") }
-func (d *database) Serve(session.Client)                        {}
+func (d *database) Greet(conn net.Conn) (session.Client, error) {
+	return &client{conn: conn, db: d}, nil
+}
+
+// Serve serves until Kill.
+func (d *database) Serve(c session.Client) {
+	c.(*client).note("served")
+	<-d.dead
+}
+
+// client is one on a forwarded port.
+type client struct {
+	conn net.Conn
+	db   *database
+
+	mu   sync.Mutex
+	told []string
+}
+
+func (c *client) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = append(c.told, what)
+}
+
+func (c *client) all() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.told, "; ")
+}
+
+func (c *client) Tell(line string)      { c.note(line) }
+func (c *client) End(why session.Cause) { c.note("ends by " + why.Error()) }
+func (c *client) Wait(ctx context.Context, ready <-chan struct{}) bool {
+	c.db.mu.Lock()
+	c.db.clients = append(c.db.clients, c)
+	c.db.mu.Unlock()
+	select {
+	case <-ready:
+		return true
+	case <-ctx.Done():
+		c.note("told " + context.Cause(ctx).Error())
+		return false
+	}
+}
 
 func (d *database) counts() (opens, killed int) {
 	d.mu.Lock()
@@ -251,6 +302,7 @@ func (d *database) Kill(ctx context.Context) error {
 	d.killed++
 	hung := d.hung
 	d.mu.Unlock()
+	d.once.Do(func() { close(d.dead) })
 	if hung {
 		<-ctx.Done()
 		return errors.New("backend 4711 is not confirmed gone")
@@ -323,7 +375,7 @@ var alone = session.Mode{Name: "read", Engineers: []string{"engineering"}, Limit
 // begin starts a session inside a synctest bubble.
 func begin(t *testing.T, mode session.Mode, change ...func(*session.Request, *story)) *story {
 	in, keys := io.Pipe()
-	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql()}, screen: &screen{in: in, keys: keys}, over: make(chan struct{}), sizes: make(chan session.Size, 1), log: slog.New(slog.DiscardHandler)}
+	st := &story{t: t, tape: &tape{}, db: &database{psql: newPsql(), dead: make(chan struct{})}, screen: &screen{in: in, keys: keys}, over: make(chan struct{}), sizes: make(chan session.Size, 1), log: slog.New(slog.DiscardHandler)}
 	want := session.Request{
 		ID: "01JD", Code: "ABCDE", Engineer: alice, Target: session.Target{Name: "orders"}, Mode: mode,
 		Size: session.Size{Cols: 80, Rows: 24}, Started: time.Now(),
