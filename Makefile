@@ -66,8 +66,8 @@ lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
 	$(GO) test -count=1 -run Arrows ./cmd/twokey
 	.ci/vulns
 
-bench: ## side by side with OpenSSH's sshd: a table of ratios
-	@$(DEMO)/deps.sh sshd:openssh-server
+bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
+	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer
 	@$(MAKE) --no-print-directory deps build
 	cd $(DEMO) && $(GO) run ./bench
 

@@ -18,7 +18,7 @@ wanted=(
 has() {
 	case $1 in
 	initdb) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
-	sshd) [ -x /usr/sbin/sshd ] ;;
+	sshd | pgbouncer) [ -x "/usr/sbin/$1" ] ;;
 	cc) command -v cc >/dev/null && [ -e /usr/include/stdlib.h ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
