@@ -31,6 +31,7 @@ type approval struct {
 
 	bounds   bounds // of the batch that is under way
 	executed []ran  // in it
+	era      int    // counts what ends the bounds that a portal was bound in
 	trusted  bool   // one of them ran unasked in a transaction that only an approved COMMIT may end
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -261,6 +262,11 @@ func TestApprovalOfTheExtendedProtocol(t *testing.T) {
 		{name: "what a commit hides", mode: "commit", decide: once(), batches: []string{"begin; " + update + "; commit; delete from paid"}, asked: "commit commit | not answered yet: " + update + "\nrun delete from paid", tags: "BEGIN,UPDATE 1,COMMIT,42501", paid: "1x,2new"},
 		{name: "rows that are not all fetched", mode: "commit", decide: noWay, batches: []string{"begin", "1@delete from paid returning id", "commit"}, asked: "commit commit | the first rows: delete from paid returning id", tags: "BEGIN,42501", tx: 'E'},
 		{name: "a name that SQL made of a commit", mode: "commit", batches: []string{"c:rollback", "begin", "do $$ begin execute 'deal'||'locate c';execute 'pre'||'pare c as delete from paid';end $$", "rollback", "=c"}, tags: "BEGIN,DO,ROLLBACK,ROLLBACK"},
+		{name: "a commit that was bound before there was anything to commit", mode: "commit", decide: noWay, batches: []string{"begin", "p<commit", update + "; !p"}, asked: "run commit", tags: "BEGIN,UPDATE 1,42501", tx: 'E'},
+		{name: "a write that was bound before a commit was asked for", mode: "commit", decide: once(), batches: []string{"begin; q<" + update + "; p<commit; !q; !p"}, asked: "commit commit\nrun " + update, tags: "BEGIN,42501", tx: 'E'},
+		{name: "a write that was bound in an empty transaction", mode: "commit", decide: noWay, batches: []string{"begin; q<" + update, "p<commit; !q; !p"}, asked: "run " + update, tags: "BEGIN,42501", tx: 'E'},
+		{name: "a portal that is fetched in pieces", mode: "commit", batches: []string{"begin; q<select id from paid", "1!q", "1!q", "rollback"}, tags: "BEGIN,ROLLBACK"},
+		{name: "a write that was bound and is run later", mode: "commit", decide: noWay, batches: []string{"begin; q<" + update, "!q", "commit"}, asked: "commit commit | UPDATE 1: " + update, tags: "BEGIN,UPDATE 1,42501", tx: 'E'},
 		{name: "a setting", mode: "commit", batches: []string{"set work_mem = '77kB'", "show work_mem"}, tags: "SET,SHOW=77kB"},
 	} {
 		t.Run(s.name, func(t *testing.T) {
@@ -311,13 +317,22 @@ func once() func(session.AskInfo) session.Answer {
 
 // batch sends statements and a Sync, and returns the tags, with the only value
 // of a SHOW, and the first error's SQLSTATE. "p:" prepares p, "=p" executes it,
-// "1@" asks for one row.
+// "p<" binds a portal, "!p" executes it, "1@" and "1!p" ask for one row.
 func (c *client) batch(text string) (tags []string, tx byte) {
 	var messages []pgproto3.FrontendMessage
 	for sql := range strings.SplitSeq(text, "; ") {
 		var rows uint32
 		if name, query, named := strings.Cut(sql, ":"); named && len(name) == 1 {
 			messages = append(messages, &pgproto3.Parse{Name: name, Query: query})
+			continue
+		}
+		if name, query, bound := strings.Cut(sql, "<"); bound && len(name) == 1 {
+			messages = append(messages, &pgproto3.Parse{Query: query}, &pgproto3.Bind{DestinationPortal: name})
+			continue
+		}
+		if rows, name, run := strings.Cut(sql, "!"); run && len(rows) < 2 {
+			n, _ := strconv.Atoi(rows)
+			messages = append(messages, &pgproto3.Execute{Portal: name, MaxRows: uint32(n)})
 			continue
 		}
 		name, prepared := strings.CutPrefix(sql, "=")

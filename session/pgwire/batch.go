@@ -52,6 +52,7 @@ func (l *link) reap() error {
 		l.last = nil
 	}
 	l.recall()
+	l.era++
 	over := l.tx() == 'I'
 	if over && l.trusted {
 		return l.endedUnasked("a batch")
@@ -98,6 +99,27 @@ func (l *link) bounded(what meaning, mark *int) (bool, error) {
 	return yes, err
 }
 
+// stale judges a portal again that is executed when what it was bound for may be
+// over: in a later batch, or behind the end of its transaction.
+func (l *link) stale(what meaning, mark *int) (bool, error) {
+	mode := l.g.o.For.Approve()
+	if mode == session.ApproveNone || what.known && !what.doubtful && what.era == l.era {
+		return true, nil
+	}
+	w := wordsOf(what.text)
+	if !what.known || what.doubtful || l.bounds == loose || w.mayEnd() || w.class() == undoing || w.class() == marking {
+		return l.approved(what, false, mark)
+	}
+	l.trusted = l.trusted || mode == session.ApproveCommit
+	return true, nil
+}
+
+// loosen is for what leaves the rest of a batch without bounds.
+func (l *link) loosen() {
+	l.bounds = loose
+	l.era++
+}
+
 // prepareAgain gives a name the text that was judged, as SQL may have given it
 // to something else since: PREPARE uses the same names as Parse, and a function
 // may build that statement from pieces. The client sees nothing of it.
@@ -137,7 +159,8 @@ func (l *link) judgePortal(what meaning, mode session.Approve, mark *int) (bool,
 	case l.bounds.within() != "", w.first == "" && !w.several:
 		return true, nil
 	case class == undoing, tx == 'E': // the database takes nothing but the end of the transaction
-		l.trusted, l.bounds = false, loose
+		l.trusted = false
+		l.loosen()
 		return true, nil
 	case inside && l.all && !w.mayEnd():
 		l.trusted = l.trusted || mode == session.ApproveCommit
@@ -147,7 +170,7 @@ func (l *link) judgePortal(what meaning, mode session.Approve, mark *int) (bool,
 	case class == marking:
 		l.bounds = inTheirs
 		return true, nil
-	case class == ending && (mode == session.ApproveWrites || !inside || len(l.did)+len(l.executed) == 0):
+	case class == ending && (mode == session.ApproveWrites || !inside || !l.trusted && len(l.did)+len(l.executed) == 0):
 		l.ending()
 		return true, nil
 	case class == ending:
@@ -161,7 +184,7 @@ func (l *link) judgePortal(what meaning, mode session.Approve, mark *int) (bool,
 		l.trusted = true
 		return true, nil
 	case class == setting:
-		l.bounds = loose
+		l.loosen()
 		return true, nil
 	}
 	l.begin("begin", inHeld, mark)
@@ -230,7 +253,7 @@ func (l *link) mayCommit(what meaning, mark *int) (bool, error) {
 // ending is for a COMMIT that is about to be sent: what comes behind it in the
 // batch is in no transaction that we know of.
 func (l *link) ending() {
-	l.bounds = loose
+	l.loosen()
 	l.did, l.forgot, l.executed = nil, 0, nil
 }
 
@@ -241,7 +264,7 @@ func (l *link) approved(what meaning, all bool, mark *int) (bool, error) {
 		return true, nil
 	}
 	if l.bounds != inTheirs && l.tx() != 'T' {
-		l.bounds = loose
+		l.loosen()
 	}
 	return l.asked(session.AskInfo{Kind: session.AskRun, Text: what.text, Params: what.params, Did: l.history(), All: all}, mark)
 }

@@ -240,6 +240,7 @@ func (l *link) takeBind(body []byte) error {
 	if yes, err := l.bounded(whole, &mark); !yes {
 		return err
 	}
+	means.era = l.era
 	if err := l.g.door.Pass(l.ctx, nil); err != nil {
 		return err
 	}
@@ -257,10 +258,10 @@ func (l *link) takeExecute(body []byte) error {
 	if !means.known {
 		text = fmt.Sprintf("-- twokey: portal %q was made by SQL", m.Portal)
 	}
-	if !means.known || means.doubtful { // there was no Bind that was judged, or not of this
-		if yes, err := l.approved(meaning{text: text}, false, &mark); !yes {
-			return err
-		}
+	judged := means
+	judged.text = text
+	if yes, err := l.stale(judged, &mark); !yes {
+		return err
 	}
 	if means.doubtful {
 		text += doubt

@@ -72,6 +72,7 @@ type meaning struct {
 	statement string   // its name
 	params    []string
 	doubtful  bool // SQL may have given the name to something else
+	era       int  // of approval, in which a portal was bound
 }
 
 // prepared is the meaning without what a Bind has added.
