@@ -213,8 +213,8 @@ func (l *link) hide(f *flow, kind byte, size int, r replied) error {
 func (l *link) tellClient(message []byte) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if _, err := l.client.Write(message); err != nil {
-		l.partial = true
+	if n, err := l.client.Write(message); err != nil {
+		l.partial = l.partial || n > 0
 		return l.clientGone(err)
 	}
 	return nil
@@ -237,8 +237,11 @@ func (l *link) forward(f *flow, all bool) error {
 	}
 	if until > f.sent { // less, behind what was hidden
 		l.writing.Lock()
-		_, err := l.client.Write(f.buf[f.sent:until])
-		l.partial = err != nil || f.skip > 0
+		n, err := l.client.Write(f.buf[f.sent:until])
+		if err == nil {
+			l.partial = f.skip > 0
+		}
+		l.partial = l.partial || err != nil && n > 0 // where it was cut, nobody knows
 		l.sayNow()
 		l.writing.Unlock()
 		if err != nil {
