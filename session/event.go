@@ -83,7 +83,15 @@ type StatementInfo struct {
 	// own: "read only" (rolled back after it), or "held" (until a shadow says
 	// yes to its COMMIT, or no).
 	Within string `json:"within,omitempty"`
+	// Touches is what it seems to touch, a verb and a name each, or Catalogue
+	// alone. It is left out when the text does not parse or the parser is not
+	// quick enough. It is for people who read and search; nothing is decided by it.
+	Touches []string `json:"touches,omitempty"`
 }
+
+// Catalogue is what a statement touches that only reads the system's
+// catalogues, as clients do by themselves.
+const Catalogue = "catalogue"
 
 // AskInfo is what a shadow is asked to say yes or no to.
 type AskInfo struct {

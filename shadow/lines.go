@@ -23,6 +23,7 @@ type lineReader struct {
 	bytes   int // that they take
 	text    int // of these, how many came from the screen since the last take
 	unshown int // lines of text that were not kept
+	folded  int // reads of the catalogue that are not told one by one
 	dropped int // lines that were not kept although they were more than text
 }
 
@@ -111,6 +112,11 @@ func (r *lineReader) flush() {
 	if r.unshown > 0 {
 		r.keep(fmt.Sprintf("| … %d more lines", r.unshown))
 		r.unshown = 0
+	}
+	if r.folded > 0 {
+		folded := r.folded
+		r.folded = 0
+		r.keep(fmt.Sprintf("> … and %d more reads of the catalogue", folded))
 	}
 }
 

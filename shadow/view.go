@@ -148,11 +148,16 @@ func (v *View) apply(e session.Event) (err error) {
 		}
 		v.screen.resize(size.Cols, size.Rows)
 	case session.Statement:
-		if l := v.pane.statement(e); l != nil {
+		switch l := v.pane.statement(e); {
+		case l != nil && l.folded > 1:
+			for _, r := range v.readers {
+				r.folded++
+			}
+		case l != nil:
 			v.tell(*l)
 		}
 	case session.Result:
-		if l := v.pane.result(e.Result); l != nil {
+		if l := v.pane.result(e.Result); l != nil && (l.folded <= 1 || l.failed) {
 			for _, r := range v.readers {
 				r.tellDone(*l)
 			}
@@ -287,6 +292,7 @@ type line struct {
 	text    string // clean, one line
 	length  int    // of text, in characters
 	remark  bool   // not a statement
+	folded  int    // how many reads of the catalogue this line stands for; 0 when it is no such line
 	running bool
 	result  string // rows and time, or the error
 	failed  bool
@@ -300,10 +306,33 @@ func (p *pane) statement(e session.Event) *line {
 	if p.running == nil {
 		p.running = map[int]int{}
 	}
-	l := p.add(line{at: e.At, text: statementText(e.Statement), running: true})
+	l := line{at: e.At, text: statementText(e.Statement), running: true}
+	if slices.Equal(e.Statement.Touches, []string{session.Catalogue}) {
+		l.folded = 1
+	}
+	shown := p.fold(l)
+	if shown == nil {
+		shown = p.add(l)
+	}
 	p.running[e.Statement.N] = p.dropped + len(p.lines) - 1
 	p.statements++
-	return l
+	return shown
+}
+
+// fold lets the last line stand for one more read of the catalogue. It is nil
+// when it cannot. On the tape each is there.
+func (p *pane) fold(l line) *line {
+	if l.folded == 0 || len(p.lines) == 0 || p.lines[len(p.lines)-1].folded == 0 {
+		return nil
+	}
+	last := &p.lines[len(p.lines)-1]
+	l.folded = last.folded + 1
+	l.failed, l.result = last.failed, last.result
+	l.text = fmt.Sprintf("(%d reads of the catalogue, the last:) %s", l.folded, l.text)
+	l.length = utf8.RuneCountInString(l.text)
+	p.bytes += len(l.text) - len(last.text)
+	*last = l
+	return last
 }
 
 func (p *pane) add(l line) *line {
@@ -388,6 +417,9 @@ func (p *pane) result(r *session.ResultInfo) *line {
 	delete(p.running, r.N)
 	l := &p.lines[at-p.dropped]
 	l.running = false
+	if l.folded > 1 && l.failed {
+		return nil // what failed first is still to be read
+	}
 	took := r.Took.Round(100 * time.Microsecond)
 	if r.SQLState != "" {
 		l.failed, l.result = true, Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, cut(r.Message, 1000), took))

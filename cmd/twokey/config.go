@@ -124,6 +124,7 @@ type RecordingsConfig struct {
 	SigningKey   Secret
 	MaxLagTime   time.Duration
 	MaxLagBytes  int64
+	Redact       pgwire.Redaction
 }
 
 // StoreConfig is a folder, when Dir is set, or else a bucket.
@@ -182,6 +183,10 @@ type ModeConfig struct {
 	session.Mode
 	RoleConfig
 	MemberOf []string // not empty: the role is an admin's, who makes one for each session, a member of these
+
+	// What the database itself ends; zero leaves that to the database.
+	StatementTimeout         time.Duration
+	IdleInTransactionTimeout time.Duration
 }
 
 // RoleConfig is a database role and where its password is.
@@ -231,6 +236,7 @@ func (t TargetConfig) database(m ModeConfig, node string) (*pgwire.Database, err
 		Host: t.Postgres.Host, Port: t.Postgres.Port, Database: t.Postgres.Database,
 		Others: t.Postgres.Others, SSLMode: t.Postgres.SSLMode, SSLRootCert: t.Postgres.SSLRootCert, SSLCert: m.SSLCert, SSLKey: m.SSLKey,
 		User: m.User, Superuser: m.Superuser, Password: m.password, MemberOf: m.MemberOf, Node: node,
+		StatementTimeout: m.StatementTimeout, IdleInTransactionTimeout: m.IdleInTransactionTimeout,
 	})
 }
 

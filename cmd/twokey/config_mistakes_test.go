@@ -20,7 +20,7 @@ var mistakes = []struct {
 		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name`,
 	}},
 	{"an unknown key deep in a list", "limits: {wait: 15m", "limits: {wiat: 15m", []string{
-		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, presence, approval, rows`,
+		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, presence, approval, rows, statement_timeout, idle_in_transaction_session_timeout`,
 	}},
 	{"an escape in a key", "team: department", "\"t\\e[31m\": department", []string{
 		"twokey.yaml:9:41: \"t\\x1b[31m\" is not a role's name; allowed: name, groups, same_person, and your own of the letters a-z, 0-9 and _, such as team",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/pgwire"
 )
 
 // This file is the configuration's grammar: a function per section, a line
@@ -267,6 +268,7 @@ func (c *RecordingsConfig) read(v entry) {
 		field{"recipients", optional, notBuilt("encrypted recordings", "leave it out")},
 		field{"signing_key", required, func(v entry) { v.keyInto(&c.SigningKey) }},
 		field{"max_lag", optional, c.readMaxLag},
+		field{"redact", optional, c.readRedact},
 	)
 	switch {
 	case c.Store.Bucket != "" && !haveS3:
@@ -294,6 +296,19 @@ func (c *RecordingsConfig) readMaxLag(v entry) {
 		field{"time", optional, func(v entry) { v.durationInto(&c.MaxLagTime, time.Second, time.Hour) }},
 		field{"bytes", optional, func(v entry) { v.sizeInto(&c.MaxLagBytes, 64<<10, 16<<30) }},
 	)
+}
+
+func (c *RecordingsConfig) readRedact(v entry) {
+	var types []string
+	var longer int64
+	v.fields(
+		field{"types", optional, func(v entry) { types = v.texts("types") }},
+		field{"longer", optional, func(v entry) { v.sizeInto(&longer, 1, 16<<20) }},
+	)
+	var err error
+	if c.Redact, err = pgwire.NewRedaction(types, int(longer)); err != nil {
+		v.get("types").wrong("%s", err)
+	}
 }
 
 func (c *StoreConfig) read(v entry) {
@@ -456,7 +471,7 @@ func (c *Config) readMode(v entry, names map[string]place) ModeConfig {
 		field{"shadows", optional, func(entry) {}}, // read below: it falls back on the engineers
 		field{"approve", optional, func(entry) {}}, // read below: it takes a shadow
 		field{"reason", optional, func(v entry) { v.wordInto(&reason, "required", "optional") }},
-		field{"limits", optional, func(v entry) { readLimits(v, &m.Limits) }},
+		field{"limits", optional, func(v entry) { m.readLimits(v) }},
 		field{"break_glass", optional, func(v entry) { readBreakGlass(v, &m.BreakGlass) }},
 	)
 	m.Reason = reason == "required"
@@ -541,7 +556,8 @@ func (c *RoleConfig) read(v entry, more ...field) {
 	}
 }
 
-func readLimits(v entry, l *session.Limits) {
+func (m *ModeConfig) readLimits(v entry) {
+	l := &m.Limits
 	v.fields(
 		field{"wait", optional, func(v entry) { v.durationInto(&l.Wait, time.Second, 24*time.Hour) }},
 		field{"duration", optional, func(v entry) { v.limitInto(&l.Duration) }},
@@ -550,6 +566,8 @@ func readLimits(v entry, l *session.Limits) {
 		field{"presence", optional, func(v entry) { v.durationInto(&l.Presence, time.Second, 24*time.Hour) }},
 		field{"approval", optional, func(v entry) { v.durationInto(&l.Approval, time.Second, time.Hour) }},
 		field{"rows", optional, func(v entry) { rows := 0; v.numberInto(&rows, 1, 1e12); l.Rows = int64(rows) }},
+		field{"statement_timeout", optional, func(v entry) { v.limitInto(&m.StatementTimeout) }},
+		field{"idle_in_transaction_session_timeout", optional, func(v entry) { v.limitInto(&m.IdleInTransactionTimeout) }},
 	)
 }
 

@@ -48,7 +48,7 @@ targets:
         shadows: [{count: 1, groups: [engineering, dba], other: team}]
         approve: none
         reason: required
-        limits: {wait: 15m, duration: 1h, idle: 15m, grace: 30s}
+        limits: {wait: 15m, duration: 1h, idle: 15m, grace: 30s, statement_timeout: 30m, idle_in_transaction_session_timeout: none}
         break_glass: {groups: [oncall], review: 12h}
 `
 
@@ -91,6 +91,7 @@ func TestWhole(t *testing.T) {
 		{"bucket", c.Recordings.Store.Bucket + "|" + c.Recordings.Store.Prefix, "recordings|prod"},
 		{"segment", c.Recordings.SegmentBytes, int64(256 << 10)},
 		{"lag", c.Recordings.MaxLagTime, time.Minute},
+		{"statement timeout", c.Targets[0].Modes[1].StatementTimeout, 30 * time.Minute},
 		{"claims", c.Login.Claims.Others["team"], "department"},
 		{"same person", c.Login.Claims.SamePerson, "employee_id"},
 		{"url", c.HTTP.URL, "https://bastion.example.com"},
@@ -106,6 +107,20 @@ func TestWhole(t *testing.T) {
 	}
 	if _, _, ok := c.target("orders", "admin"); ok {
 		t.Error("target orders+admin was found")
+	}
+}
+
+func TestRedact(t *testing.T) {
+	with := func(redact string) string {
+		return edited(t, "  max_lag: {time: 60s, bytes: 64MiB}\n", "  redact: "+redact+"\n")
+	}
+	got := parse(t, with("{types: [bytea, jsonb], longer: 4KiB}")).Recordings.Redact
+	if strings.Join(got.Types, " ") != "bytea jsonb" || got.Longer != 4096 {
+		t.Errorf("%+v", got)
+	}
+	_, err := parseConfig("c.yaml", []byte(with("{types: [bytes]}")))
+	if want := `c.yaml:16:19: types: "bytes" is not one of Postgres' own types, such as bytea, jsonb or varchar`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/twokey/twokey/session/pgwire/label"
 	"github.com/twokey/twokey/session/pgwire/pgtest"
 	"github.com/twokey/twokey/session/psql"
 )
@@ -29,7 +30,7 @@ import (
 // an S3 server of its own, because dramas kill them.
 
 func TestMain(m *testing.M) {
-	if psql.Main() {
+	if psql.Main() || label.Main() {
 		return
 	}
 	testscript.Main(m, map[string]func(){"twokey": main})

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/session/pgwire/label"
 	"github.com/twokey/twokey/session/psql"
 )
 
@@ -21,7 +22,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run is the whole program; it returns the exit status.
 func run(args []string) int {
-	if psql.Main() { // this process was started as the launcher of a cage
+	if psql.Main() || label.Main() { // this process was started as the launcher of a cage, or to parse
 		return 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
+	"github.com/twokey/twokey/session/pgwire/label"
 	"github.com/twokey/twokey/session/psql"
 )
 
@@ -22,12 +23,14 @@ import (
 type opener struct {
 	cage      *psql.Cage
 	databases map[[2]string]*pgwire.Database // by target and mode
+	labels    *label.Parser
+	redact    pgwire.Redaction
 	log       *slog.Logger
 	tidying   sync.WaitGroup
 }
 
 func newOpener(c *Config, cage *psql.Cage, node string, log *slog.Logger) (*opener, error) {
-	o := &opener{cage: cage, databases: map[[2]string]*pgwire.Database{}, log: log}
+	o := &opener{cage: cage, databases: map[[2]string]*pgwire.Database{}, redact: c.Recordings.Redact, log: log}
 	for _, t := range c.Targets {
 		for _, m := range t.Modes {
 			db, err := t.database(m, node)
@@ -49,6 +52,12 @@ func (o *opener) session(want session.Request, tape session.Tape) *session.Sessi
 		p.close()
 	})
 	return s
+}
+
+// parse starts the process that says what statements touch, until ctx ends.
+func (o *opener) parse(ctx context.Context) {
+	o.labels = label.Start(ctx, o.log)
+	o.tidying.Go(func() { <-o.labels.Done() })
 }
 
 // sweep drops what roles of sessions a bastion that died has left, now and every
@@ -97,6 +106,7 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	var pid atomic.Int64
 	p.gateway, err = db.Listen(pgwire.Options{
 		Dir: p.dir, Door: door, For: want, PeerPID: func() int { return int(pid.Load()) }, PeerUID: uid, Log: p.log,
+		Labels: p.labels.Labels, Redact: p.redact,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -235,6 +235,7 @@ func (d *daemon) openSession(ctx context.Context, want session.Request) (*sessio
 func (d *daemon) run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	d.opener.parse(ctx)
 	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
 	go func() { end(d.servePages()) }()
 	d.opener.sweep(ctx)

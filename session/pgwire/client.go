@@ -140,6 +140,7 @@ func (l *link) statement(info session.StatementInfo) (n int, err error) {
 	text, alarming := withoutPassword(info.Text)
 	info.Text = text // the tape keeps its exact bytes
 	info.Name = faithful(info.Name)
+	info.Touches = l.g.db.labels.of(text, l.g.o.Labels)
 	if n, err = l.g.number(l.ctx, &info); err != nil {
 		return 0, err
 	}
@@ -234,9 +235,13 @@ func (l *link) takeBind(body []byte) error {
 		means.text, means.doubtful = means.text+doubt, false // what is bound stays what it is
 	}
 	means.statement = m.PreparedStatement
-	means.params = params(m.Parameters, m.ParameterFormatCodes, paramLimit)
+	types := means.types
+	if means.told != nil {
+		types = means.told
+	}
+	means.params = l.g.o.Redact.params(&m, types, paramLimit)
 	whole := means
-	whole.params = params(m.Parameters, m.ParameterFormatCodes, maxAsk)
+	whole.params = l.g.o.Redact.params(&m, types, maxAsk)
 	if yes, err := l.bounded(whole, &mark); !yes {
 		return err
 	}
@@ -300,6 +305,9 @@ func (l *link) takeDescribe(body []byte) error {
 	}
 	if m.ObjectType != 'S' && m.ObjectType != 'P' {
 		return violation("a Describe of neither a statement nor a portal")
+	}
+	if m.ObjectType == 'S' {
+		l.talk.describe(m.Name)
 	}
 	return l.g.door.Pass(l.ctx, nil)
 }

@@ -69,6 +69,7 @@ type meaning struct {
 	parsed    bool // text came with a Parse
 	text      string
 	types     []uint32 // of the parameters, as the Parse has them
+	told      []uint32 // the same, as the database has told them
 	statement string   // its name
 	params    []string
 	doubtful  bool // SQL may have given the name to something else
@@ -82,7 +83,7 @@ func (m meaning) prepared() meaning {
 }
 
 func (m meaning) size() int {
-	n := len(m.text) + len(m.statement) + 4*len(m.types)
+	n := len(m.text) + len(m.statement) + 4*(len(m.types)+len(m.told))
 	for _, p := range m.params {
 		n += len(p)
 	}
@@ -91,19 +92,20 @@ func (m meaning) size() int {
 
 // dialogue is safe for concurrent use by the two halves.
 type dialogue struct {
-	mu       sync.Mutex
-	pending  []*asked
-	waits    int  // Q and S in pending: the client's next message waits
-	copyIn   bool // the database takes COPY data
-	failed   bool // the database ignores everything up to the next Sync, which has not come
-	tx       byte // as of the last ReadyForQuery
-	names    map[string]meaning
-	portals  map[string]meaning
-	kept     int             // bytes in both
-	changed  chan struct{}   // one token: look again
-	finished []session.Event // results to note before anything more is shown
-	got      outcome         // of quiet messages, so far
-	charset  string          // client_encoding, as the database last said
+	mu        sync.Mutex
+	pending   []*asked
+	waits     int  // Q and S in pending: the client's next message waits
+	copyIn    bool // the database takes COPY data
+	failed    bool // the database ignores everything up to the next Sync, which has not come
+	tx        byte // as of the last ReadyForQuery
+	names     map[string]meaning
+	portals   map[string]meaning
+	kept      int             // bytes in both
+	changed   chan struct{}   // one token: look again
+	finished  []session.Event // results to note before anything more is shown
+	got       outcome         // of quiet messages, so far
+	charset   string          // client_encoding, as the database last said
+	described []string        // statements of which the types of the parameters are about to be told
 }
 
 func newDialogue(tx byte, charset string) *dialogue {
@@ -194,6 +196,32 @@ func (d *dialogue) statement(name string) meaning {
 		}
 	}
 	return d.names[name]
+}
+
+// describe notes that a statement's parameters were asked for.
+func (d *dialogue) describe(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.described) < maxNames {
+		d.described = append(d.described, name)
+	}
+}
+
+// typed takes ParameterDescription: it says of which types the parameters are
+// where Parse did not. The caller holds mu.
+func (d *dialogue) typed(body []byte) {
+	if len(d.described) == 0 {
+		return
+	}
+	name := d.described[0]
+	d.described = d.described[1:]
+	var p pgproto3.ParameterDescription
+	if m, known := d.names[name]; known && p.Decode(body) == nil {
+		d.forget(d.names, name)
+		m.told = p.ParameterOIDs
+		d.kept += m.size()
+		d.names[name] = m
+	}
 }
 
 // portal says the same of a portal.
@@ -427,7 +455,10 @@ func (d *dialogue) answered(kind byte, body []byte) (note []session.Event, hold 
 	case 'C', 'I', 's':
 		err = d.completed(kind, body)
 		hold = d.synced()
+	case 't':
+		d.typed(body)
 	case 'E':
+		d.described = nil
 		d.erred(body)
 		hold = d.synced()
 	case 'G', 'H':
@@ -437,6 +468,7 @@ func (d *dialogue) answered(kind byte, body []byte) (note []session.Event, hold 
 			err = nonsense(kind)
 		}
 	case 'Z':
+		d.described = nil
 		err = d.ready(tx)
 	case 'S':
 		var m pgproto3.ParameterStatus

@@ -176,6 +176,9 @@ func (d *door) tape() string {
 			if s.Params != nil {
 				fmt.Fprintf(&b, " params=%q", s.Params)
 			}
+			if s.Touches != nil {
+				fmt.Fprintf(&b, " touches=%q", s.Touches)
+			}
 		case session.Result:
 			r := e.Result
 			fmt.Fprintf(&b, "%d< %s", r.N, r.Tag)
@@ -252,16 +255,21 @@ func listen(t testing.TB, db *pgwire.Database) *rig { return listenFor(t, db, re
 
 func listenFor(t testing.TB, db *pgwire.Database, want session.Request) *rig {
 	t.Helper()
+	return listenWith(t, db, pgwire.Options{For: want})
+}
+
+// listenWith fills in the options that are the same for all.
+func listenWith(t testing.TB, db *pgwire.Database, o pgwire.Options) *rig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "gw")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, door: newDoor(), dir: filepath.Join(dir, "s"), log: &lockedBuffer{}}
 	r.pid.Store(int64(os.Getpid()))
-	r.Gateway, err = db.Listen(pgwire.Options{
-		Dir: r.dir, Door: r.door, For: want, PeerUID: os.Getuid(), Log: slog.New(slog.NewTextHandler(r.log, nil)),
-		PeerPID: func() int { return int(r.pid.Load()) },
-	})
+	o.Dir, o.Door, o.PeerUID, o.Log = r.dir, r.door, os.Getuid(), slog.New(slog.NewTextHandler(r.log, nil))
+	o.PeerPID = func() int { return int(r.pid.Load()) }
+	r.Gateway, err = db.Listen(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ const (
 	vanishedCheck = 250 * time.Millisecond
 )
 
-// Options say whose gateway it is. All fields but Chown are required.
+// Options say whose gateway it is. All fields but Labels and Redact are required.
 type Options struct {
 	// Dir is the folder of the socket, for this session alone. It is made
 	// with mode 0700 if it is not there; the caller removes it.
@@ -51,6 +51,11 @@ type Options struct {
 	// when that is not who we are.
 	PeerUID int
 	Log     *slog.Logger
+	// Labels says what a statement touches (StatementInfo.Touches); nil when
+	// that is not known. It is called before each statement that is unlike those before.
+	Labels func(sql string) []string
+	// Redact says which parameters are kept from shadows and the tape.
+	Redact Redaction
 }
 
 // Gateway is the database side of one session. It implements session.Gateway.

@@ -4,9 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/twokey/twokey/session"
 )
@@ -58,16 +63,52 @@ func faithful(text string) string {
 const paramLimit = 64 << 10
 
 // params writes Bind's parameters as StatementInfo.Params says, of each at most
-// so many bytes.
-func params(values [][]byte, formats []int16, most int) []string {
-	if len(values) == 0 {
+// so many bytes, but for those that are redacted.
+func (r Redaction) params(m *pgproto3.Bind, types []uint32, most int) []string {
+	if len(m.Parameters) == 0 {
 		return nil
 	}
-	texts := make([]string, len(values))
-	for i, v := range values {
-		texts[i] = param(v, format(formats, i), most)
+	texts := make([]string, len(m.Parameters))
+	for i, v := range m.Parameters {
+		if v != nil && r.hides(v, types, i) {
+			texts[i] = fmt.Sprintf("[redacted, %d bytes]", len(v))
+		} else {
+			texts[i] = param(v, format(m.ParameterFormatCodes, i), most)
+		}
 	}
 	return texts
+}
+
+// Redaction says which parameters of statements nobody gets to read, neither a
+// shadow nor on the tape: of them there is the length. The zero value hides none.
+type Redaction struct {
+	Types  []string // by the names of Postgres' own types (pg_type.typname); what has a type that is not known is hidden too
+	Longer int      // than so many bytes, as sent; 0: no limit
+
+	oids []uint32
+}
+
+// NewRedaction checks the types.
+func NewRedaction(types []string, longer int) (Redaction, error) {
+	r := Redaction{Types: types, Longer: longer}
+	known := pgtype.NewMap()
+	for _, name := range types {
+		t, ok := known.TypeForName(name)
+		if !ok {
+			return Redaction{}, fmt.Errorf("%s is not one of Postgres' own types, such as bytea, jsonb or varchar", strconv.Quote(name))
+		}
+		r.oids = append(r.oids, t.OID)
+	}
+	return r, nil
+}
+
+// hides reports whether parameter i of a statement with parameters of these
+// types (0: not said) is hidden.
+func (r Redaction) hides(v []byte, types []uint32, i int) bool {
+	if r.Longer > 0 && len(v) > r.Longer {
+		return true
+	}
+	return len(r.oids) > 0 && (i >= len(types) || types[i] == 0 || slices.Contains(r.oids, types[i]))
 }
 
 // format is that of parameter i: none given means text for all, one means that

@@ -70,6 +70,7 @@ type Database struct {
 	up      Upstream
 	base    *pgconn.Config // without password and parameters
 	control *control
+	labels  *labels
 
 	mu    sync.Mutex
 	roles map[string]bool // of sessions that live
@@ -88,7 +89,7 @@ func NewDatabase(up Upstream) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Database{up: up, base: base, roles: map[string]bool{}}
+	d := &Database{up: up, base: base, labels: newLabels(), roles: map[string]bool{}}
 	d.control = newControl(d)
 	return d, nil
 }

@@ -71,61 +71,87 @@ func (w sqlWords) mayEnd() bool {
 	return c == ending || w.several || c == other && firstWords[w.first] == other && !slices.Contains(inside, w.first)
 }
 
-// wordsOf reads a text as Postgres' scanner does (manual 4.1): words, outside
-// of comments, literals and quoted names.
+// token is what a piece of a statement is.
+type token int
+
+const (
+	blank   token = iota // white space and comments
+	literal              // a string or a number
+	named                // a quoted name
+	word
+	sign // any other character
+)
+
+// next reads the first token of a text that is not empty, as Postgres' scanner
+// does (manual 4.1), and returns its length in bytes.
+func next(sql string) (token, int) {
+	switch c := sql[0]; {
+	case strings.IndexByte(" \t\n\r\f\v", c) >= 0:
+		return blank, 1
+	case strings.HasPrefix(sql, "--"):
+		return blank, lineEnd(sql)
+	case strings.HasPrefix(sql, "/*"):
+		return blank, commentEnd(sql)
+	case c == '\'':
+		return literal, quoteEnd(sql, false)
+	case (c == 'e' || c == 'E') && strings.HasPrefix(sql[1:], "'"):
+		return literal, 1 + quoteEnd(sql[1:], true)
+	case c == '"':
+		return named, quoteEnd(sql, false)
+	case c == '$':
+		if n := dollarEnd(sql); n > 1 {
+			return literal, n
+		}
+	case '0' <= c && c <= '9':
+		n := 1
+		for n < len(sql) && (isDigit(sql[n]) || sql[n] == '.') {
+			n++
+		}
+		return literal, n
+	case isWord(c):
+		n := 1
+		for n < len(sql) && (isWord(sql[n]) || sql[n] == '$' || isDigit(sql[n])) {
+			n++
+		}
+		return word, n
+	}
+	return sign, 1
+}
+
+// wordsOf reads a text's words, outside of comments, literals and quoted names.
 func wordsOf(sql string) (w sqlWords) {
-	n, ended := 0, false
-	for i := 0; i < len(sql); {
-		rest := sql[i:]
-		switch c := sql[i]; {
-		case strings.IndexByte(" \t\n\r\f\v", c) >= 0:
-			i++
-			continue
-		case strings.HasPrefix(rest, "--"):
-			i += lineEnd(rest)
-			continue
-		case strings.HasPrefix(rest, "/*"):
-			i += commentEnd(rest)
+	count, ended := 0, false
+	for sql != "" {
+		kind, n := next(sql)
+		text := sql[:n]
+		sql = sql[n:]
+		if kind == blank {
 			continue
 		}
-		w.several = w.several || ended && sql[i] != ';'
-		switch c := sql[i]; {
-		case c == ';':
-			ended = ended || n > 0
-			i++
+		w.several = w.several || ended && text != ";"
+		if text == ";" {
+			ended = ended || count > 0
 			continue
-		case c == '(' && n == 0: // (select …)
-			i++
+		}
+		if text == "(" && count == 0 { // (select …)
 			continue
-		case c == '\'':
-			i += quoteEnd(rest, false)
-		case (c == 'e' || c == 'E') && strings.HasPrefix(rest[1:], "'"):
-			i += 1 + quoteEnd(rest[1:], true)
-		case c == '"':
-			i += quoteEnd(rest, false)
-		case c == '$':
-			i += dollarEnd(rest)
-		case isWord(c):
-			end := 1
-			for end < len(rest) && (isWord(rest[end]) || rest[end] == '$' || '0' <= rest[end] && rest[end] <= '9') {
-				end++
-			}
-			word := strings.ToLower(rest[:end])
-			switch n {
+		}
+		if kind == word {
+			text = strings.ToLower(text)
+			switch count {
 			case 0:
-				w.first = word
+				w.first = text
 			case 1:
-				w.second = word
+				w.second = text
 			}
-			w.writes = w.writes || slices.Contains(writers, word)
-			i += end
-		default:
-			i++
+			w.writes = w.writes || slices.Contains(writers, text)
 		}
-		n++
+		count++
 	}
 	return w
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isWord(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || c >= 0x80 }
 
