@@ -140,7 +140,7 @@ func (l *link) afterYes(sql string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	l.talk.doubt(sql)
+	l.talk.doubt(sql, l.g.o.For.Approve() != session.ApproveNone)
 	l.last = &sent{sql, make(chan outcome, 1)}
 	l.out = must((&pgproto3.Query{String: sql}).Encode(l.out))
 	l.talk.ask(&asked{kind: 'Q', n: n, done: l.last.done})
@@ -364,7 +364,7 @@ func (l *link) single(sql, within string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	l.talk.doubt(sql)
+	l.talk.doubt(sql, l.g.o.For.Approve() != session.ApproveNone)
 	l.append(&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{})
 	l.talk.ask(&asked{kind: 'P', quiet: true, means: meaning{known: true, text: sql}})
 	l.talk.ask(&asked{kind: 'B', quiet: true, means: meaning{known: true, text: sql}})

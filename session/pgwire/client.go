@@ -167,7 +167,7 @@ func (l *link) takeQuery(body []byte) error {
 	if err != nil {
 		return err
 	}
-	l.talk.doubt(m.String)
+	l.talk.doubt(m.String, l.g.o.For.Approve() != session.ApproveNone)
 	l.talk.ask(&asked{kind: 'Q', n: n})
 	return nil
 }
@@ -277,7 +277,7 @@ func (l *link) takeExecute(body []byte) error {
 	if err != nil {
 		return err
 	}
-	l.talk.doubt(means.text)
+	l.talk.doubt(means.text, l.g.o.For.Approve() != session.ApproveNone)
 	a := &asked{kind: 'E', n: n}
 	l.runs(text, means.params, a)
 	return l.ask(a, mark)

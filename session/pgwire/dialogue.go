@@ -104,6 +104,7 @@ type dialogue struct {
 	changed   chan struct{}   // one token: look again
 	finished  []session.Event // results to note before anything more is shown
 	got       outcome         // of quiet messages, so far
+	scripted  bool            // the client's SQL has said EXECUTE, within which a text may be put together
 	charset   string          // client_encoding, as the database last said
 	described []string        // statements of which the types of the parameters are about to be told
 }
@@ -256,15 +257,19 @@ func (d *dialogue) forget(in map[string]meaning, name string) {
 }
 
 // doubt marks the named meanings that a statement may have given to something
-// else: SQL's PREPARE and DECLARE use the same names as Parse and Bind.
-func (d *dialogue) doubt(sql string) {
+// else: SQL's PREPARE and DECLARE use the same names as Parse and Bind. A block
+// or a function of this connection's may do so with a text that it puts together,
+// and from when there is one, any statement may call it; where a shadow is asked,
+// each text is prepared again instead (prepareAgain).
+func (d *dialogue) doubt(sql string, asks bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	lower := strings.ToLower(sql)
+	d.scripted = d.scripted || !asks && mentions(lower, "execute")
 	if len(d.names)+len(d.portals)+len(d.pending) == 0 {
 		return
 	}
-	lower := strings.ToLower(sql)
-	prepares := mentions(lower, "prepare", "deallocate", "discard")
+	prepares := d.scripted || mentions(lower, "prepare", "deallocate", "discard")
 	if !prepares && !mentions(lower, "close", "declare", "cursor") {
 		return
 	}

@@ -366,6 +366,8 @@ func TestEvasions(t *testing.T) {
 		{"a prepared statement of SQL's", [][]byte{query("prepare q as select 41"), bind("", "q"), exec(""), sync}, "D(41)", `prepared statement "q" was made by SQL`, ""},
 		{"a name given anew by SQL", [][]byte{parse("q", "select 42"), sync, query("deallocate q; prepare q as select 43"), bind("", "q"), exec(""), sync},
 			"D(43)", "may have given this name", ""},
+		{"a name given anew by a block", [][]byte{parse("q", "select 42"), sync, query("do $$begin execute 'deall'||'ocate q'; execute 'pre'||'pare q as select 44'; end$$"), bind("", "q"), exec(""), sync},
+			"D(44)", "may have given this name", ""},
 		{"a cursor as a portal", [][]byte{query("begin; declare p cursor for select 44"), exec("p"), sync}, "D(44)", `portal "p" was made by SQL`, ""},
 		{"a portal that was closed", [][]byte{query("begin"), parse("", "select 45"), bind("p", ""), sync, query("close p; declare p cursor for select 46"), exec("p"), sync},
 			"D(46)", "may have given this name", ""},
