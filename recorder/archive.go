@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
@@ -31,6 +29,13 @@ type Archive struct {
 	store store.Store
 	keys  []ssh.PublicKey
 	books *Recorder
+
+	identities []Identity
+}
+
+// Open lets the archive read recordings that are encrypted for these.
+func (a *Archive) Open(identities []Identity) {
+	a.identities = append(a.identities, identities...)
 }
 
 // OpenArchive returns the recordings of a store. keys are the recording keys
@@ -207,7 +212,7 @@ func (a *Archive) plain(ctx context.Context, id string) iter.Seq2[[]byte, error]
 			stored, err := a.segment(ctx, place, s)
 			var plain []byte
 			if err == nil {
-				plain, err = decompress(stored)
+				plain, err = unpack(s.Name, stored, a.identities)
 			}
 			if err != nil {
 				yield(nil, fmt.Errorf("segment %s: %w", s.Name, err))
@@ -274,7 +279,7 @@ func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error)
 	}
 	var list []Segment
 	for _, o := range objects {
-		if n := numberOf(o.Base(), segmentSuffix); n == len(list)+1 {
+		if segmentNumber(o.Base()) == len(list)+1 {
 			// Nobody has signed for this size: it is not what is to be read into memory.
 			list = append(list, Segment{Name: o.Base(), Size: min(o.Size, maxStored)})
 		}
@@ -316,27 +321,13 @@ func parseManifest(data []byte) (*Manifest, error) {
 	}
 	for i, s := range m.Segments {
 		switch {
-		case s.Name != fmt.Sprintf("%08d%s", i+1, segmentSuffix):
+		case segmentNumber(s.Name) != i+1:
 			return nil, fmt.Errorf("segment %d of the manifest has the name %.40q", i+1, s.Name)
 		case s.Size < 0 || s.Size > maxStored || s.Plain < 0 || s.Plain > maxPlain:
 			return nil, fmt.Errorf("segment %d of the manifest has an impossible size", i+1)
 		}
 	}
 	return &m, nil
-}
-
-// decompress returns the plain bytes of a segment, at most maxPlain of them.
-func decompress(stored []byte) ([]byte, error) {
-	z, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
-	plain, err := io.ReadAll(io.LimitReader(z, maxPlain+1))
-	if err == nil && len(plain) > maxPlain {
-		err = fmt.Errorf("it becomes more than %d bytes", maxPlain)
-	}
-	return plain, err
 }
 
 // normalID returns an ID in upper case, as folders have it.

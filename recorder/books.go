@@ -20,12 +20,6 @@ import (
 // goes to the store. A recording that can not be uploaded therefore holds up
 // neither the chain nor anybody else's recording.
 
-// link is the end of a chain.
-type link struct {
-	Sequence int64  `json:"sequence"`
-	Hash     string `json:"hash,omitempty"`
-}
-
 type books struct {
 	dir    string // the state directory
 	node   string
@@ -37,8 +31,8 @@ type books struct {
 }
 
 type heads struct {
-	Manifests link `json:"manifests"`
-	Ledger    link `json:"ledger"`
+	Manifests Link `json:"manifests"`
+	Ledger    Link `json:"ledger"`
 }
 
 func openBooks(dir, node string, signer ssh.Signer) (*books, error) {
@@ -82,7 +76,7 @@ func (b *books) catchUp() error {
 }
 
 // advance moves a head to what a file holds, if that is later.
-func (b *books) advance(head *link, path string, v any, sequence *int64) error {
+func (b *books) advance(head *Link, path string, v any, sequence *int64) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -91,7 +85,7 @@ func (b *books) advance(head *link, path string, v any, sequence *int64) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if *sequence > head.Sequence {
-		*head = link{Sequence: *sequence, Hash: hash(data)}
+		*head = Link{Sequence: *sequence, Hash: hash(data)}
 	}
 	return nil
 }
@@ -103,6 +97,9 @@ func (b *books) seal(dir string, m *Manifest) (err error) {
 	defer b.mu.Unlock()
 	head := &b.head.Manifests
 	m.Sequence, m.Previous = head.Sequence+1, head.Hash
+	if m.Session.Node != b.node {
+		m.SealedBy = b.node
+	}
 	data, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return err
@@ -111,7 +108,7 @@ func (b *books) seal(dir string, m *Manifest) (err error) {
 	if err := b.write(filepath.Join(dir, manifestName), ManifestNamespace, data); err != nil {
 		return err
 	}
-	*head = link{Sequence: m.Sequence, Hash: hash(data)}
+	*head = Link{Sequence: m.Sequence, Hash: hash(data)}
 	return writeJSON(b.file(), b.head)
 }
 
@@ -129,7 +126,15 @@ func (b *books) write(path, namespace string, data []byte) error {
 func (b *books) add(e Entry) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.addNow(e)
+}
+
+// addNow is add's. The caller holds mu.
+func (b *books) addNow(e Entry) error {
 	head := &b.head.Ledger
+	if manifests := b.head.Manifests; e.Type == EntryCheckpoint || e.Type == EntryStopped {
+		e.Manifests = &manifests
+	}
 	e.Format, e.Node, e.Time = FormatVersion, b.node, time.Now().UTC()
 	e.Sequence, e.Previous = head.Sequence+1, head.Hash
 	data, err := json.MarshalIndent(e, "", " ")
@@ -141,12 +146,28 @@ func (b *books) add(e Entry) error {
 	if err := b.write(filepath.Join(b.ledger(), name), LedgerNamespace, data); err != nil {
 		return fmt.Errorf("the ledger can not be written: %w", err)
 	}
-	*head = link{Sequence: e.Sequence, Hash: hash(data)}
+	*head = Link{Sequence: e.Sequence, Hash: hash(data)}
 	if err := writeJSON(b.file(), b.head); err != nil {
 		return fmt.Errorf("the ledger can not be written: %w", err)
 	}
 	poke(b.wake)
 	return nil
+}
+
+// settled is the number of the last entry that is known to be in the store, with
+// all before it.
+func (b *books) settled() (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	names, err := b.waiting()
+	if err != nil || len(names) == 0 {
+		return b.head.Ledger.Sequence, err
+	}
+	var first int64
+	if _, err := fmt.Sscanf(names[0], "%010d-", &first); err != nil {
+		return 0, err
+	}
+	return first - 1, nil
 }
 
 // waiting returns the names of the entries that are not known to be in the

@@ -21,6 +21,7 @@ type cut struct {
 	N int `json:"n"`
 	Segment
 	Digest digest `json:"digest"`
+	Stored bool   `json:"stored,omitempty"` // the store has it
 }
 
 // digest is what happened in a slice.
@@ -200,12 +201,15 @@ func (t *Totals) add(o Totals) {
 }
 
 // newCut describes a segment: the slice and the bytes it became.
-func newCut(n int, s slice, plain, stored []byte) cut {
-	return cut{N: n, Digest: s.digest, Segment: Segment{
-		Name: segmentName(n), Size: int64(len(stored)), SHA256: hash(stored),
-		Plain: int64(len(plain)), PlainID: hash(plain),
+func newCut(n int, s slice, plain, stored []byte, encrypted bool) cut {
+	c := cut{N: n, Digest: s.digest, Segment: Segment{
+		Name: segmentName(n, encrypted), Size: int64(len(stored)), SHA256: hash(stored), Plain: int64(len(plain)),
 		From: seconds(s.first), To: seconds(s.last),
 	}}
+	if !encrypted { // a hash of what is secret says too much of it
+		c.PlainID = hash(plain)
+	}
+	return c
 }
 
 func hash(p []byte) string {

@@ -116,26 +116,27 @@ func (r *Recorder) load(rec *recording) (err error) {
 			return err
 		}
 	}
-	stored, err := readStored(rec.dir)
+	noted, err := readJournal(rec.dir)
 	if err != nil {
 		return err
 	}
-	for _, c := range stored {
+	var segments []string
+	if rec.plain, segments, err = contents(rec.dir); err != nil {
+		return err
+	}
+	for _, c := range noted {
 		rec.add(c)
-	}
-	rec.sent = len(stored)
-	waiting, err := numbers(rec.dir, segmentSuffix)
-	if err != nil {
-		return err
-	}
-	for _, n := range waiting {
-		if err := r.loadSegment(rec, n); err != nil {
-			return err
+		if c.Stored {
+			rec.sent = c.N
 		}
 	}
-	rec.plain, err = numbers(rec.dir, sliceSuffix)
-	if err != nil {
-		return err
+	for _, name := range segments {
+		// What the store has, and what a crash left before it was noted: then its slice is still here.
+		if n := segmentNumber(name); n <= rec.sent || n > len(noted) || noted[n-1].Name != name {
+			if err := os.Remove(filepath.Join(rec.dir, name)); err != nil {
+				return err
+			}
+		}
 	}
 	return rec.trim()
 }
@@ -151,25 +152,6 @@ func (rec *recording) last() int {
 		return 0
 	}
 	return rec.cuts[len(rec.cuts)-1].N
-}
-
-// loadSegment takes a segment that waits for the store into account.
-func (r *Recorder) loadSegment(rec *recording, n int) error {
-	path := filepath.Join(rec.dir, segmentName(n))
-	if n <= rec.last() {
-		return os.Remove(path) // the store has it
-	}
-	stored, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	plain, err := decompress(stored)
-	if err != nil {
-		return fmt.Errorf("%s: %w", segmentName(n), err)
-	}
-	s, _ := account(plain, rec.carry)
-	rec.add(newCut(n, s, plain, stored))
-	return nil
 }
 
 // trim cuts slices to their last whole line and removes those that are empty
@@ -273,10 +255,21 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 		return cut{}, fmt.Errorf("%s: not what was written to it", sliceName(n))
 	}
 	stored := r.zstd.EncodeAll(plain, nil)
-	if err := writeFile(filepath.Join(dir, segmentName(n)), stored); err != nil {
+	// The first holds what the manifest says to everyone, too: who began what.
+	encrypted := len(r.o.Recipients) > 0 && n > 1
+	if encrypted {
+		if stored, err = encrypt(stored, r.o.Recipients); err != nil {
+			return cut{}, err
+		}
+	}
+	c := newCut(n, s, plain, stored, encrypted)
+	if err := writeFile(filepath.Join(dir, c.Name), stored); err != nil {
 		return cut{}, err
 	}
-	return newCut(n, s, plain, stored), os.Remove(path)
+	if err := noteSegment(dir, c); err != nil {
+		return cut{}, err
+	}
+	return c, os.Remove(path)
 }
 
 // sendSegment brings a segment to the store and removes it here.
@@ -292,7 +285,8 @@ func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, d
 	if c.Version, err = put(place+c.Name, stored); err != nil {
 		return err
 	}
-	return errors.Join(appendStored(dir, c), os.Remove(path))
+	c.Stored = true
+	return errors.Join(noteSegment(dir, c), os.Remove(path))
 }
 
 func (r *Recorder) sendRest(rec *recording, place string) error {

@@ -24,6 +24,8 @@ const (
 	manifestName  = "manifest.json"
 	signatureName = "manifest.json.sig"
 	segmentSuffix = ".cast.zst"
+
+	encryptedSuffix = segmentSuffix + ".age"
 )
 
 // Bounds that a writer keeps and a reader insists on, in bytes.
@@ -90,7 +92,7 @@ type Manifest struct {
 	Session About         `json:"session"`
 	Ended   time.Time     `json:"ended"`
 	Cause   session.Cause `json:"cause"`
-	Flags   []string      `json:"flags,omitempty"` // alone, break-glass, killed, alarm, unclean, recovered, damaged
+	Flags   []string      `json:"flags,omitempty"` // alone, break-glass, killed, alarm, unclean, lost, recovered, damaged, unread, unannounced
 	Seats   []Seat        `json:"seats,omitempty"`
 	Totals  Totals        `json:"totals"`
 
@@ -100,8 +102,12 @@ type Manifest struct {
 	Sums  []string `json:"sha256sums"`
 	Chain string   `json:"chain"` // of the last segment
 
-	// Sequence counts the manifests of this node from 1, and Previous is the
-	// SHA-256 of the one before, so that a missing one shows.
+	// SealedBy is the node that sealed it, where that is not the one that
+	// recorded it (Session.Node).
+	SealedBy string `json:"sealed_by,omitempty"`
+
+	// Sequence counts the manifests that this node sealed from 1, and Previous is
+	// the SHA-256 of the one before, so that a missing one shows.
 	Sequence int64  `json:"sequence"`
 	Previous string `json:"previous,omitempty"`
 }
@@ -109,14 +115,14 @@ type Manifest struct {
 // Segment is a slice of the tape as it lies in the store.
 type Segment struct {
 	Name    string  `json:"name"`
-	Size    int64   `json:"size"`              // bytes as stored
-	SHA256  string  `json:"sha256"`            // of the bytes as stored, hex
-	Version string  `json:"version,omitempty"` // the store's, where it has any
-	Chain   string  `json:"chain"`             // SHA-256(chain before it || SHA-256 of its stored bytes)
-	Plain   int64   `json:"plain_size"`        // bytes decompressed
-	PlainID string  `json:"plain_sha256"`      // of them
-	From    float64 `json:"from"`              // seconds: time of its first event
-	To      float64 `json:"to"`                // and of its last
+	Size    int64   `json:"size"`                   // bytes as stored
+	SHA256  string  `json:"sha256"`                 // of the bytes as stored, hex
+	Version string  `json:"version,omitempty"`      // the store's, where it has any
+	Chain   string  `json:"chain"`                  // SHA-256(chain before it || SHA-256 of its stored bytes)
+	Plain   int64   `json:"plain_size"`             // bytes decompressed
+	PlainID string  `json:"plain_sha256,omitempty"` // of them; not of an encrypted segment
+	From    float64 `json:"from"`                   // seconds: time of its first event
+	To      float64 `json:"to"`                     // and of its last
 }
 
 // Seat is one stay of a shadow.
@@ -148,18 +154,56 @@ type Entry struct {
 	Sequence int64     `json:"sequence"`           // from 1
 	Previous string    `json:"previous,omitempty"` // SHA-256 of the entry before, hex
 	Time     time.Time `json:"time"`
-	Type     string    `json:"type"` // sealed, viewed, reviewed
+	Type     string    `json:"type"`
 
 	Session  string            `json:"session,omitempty"`  // which recording; empty for all
 	Manifest string            `json:"manifest,omitempty"` // sealed: SHA-256 of manifest.json
 	Who      *session.Identity `json:"who,omitempty"`      // viewed, reviewed: by whom
 	What     string            `json:"what,omitempty"`     // viewed: replay, export, verify, search; reviewed: ok, raise
-	Note     string            `json:"note,omitempty"`     // reviewed: their words
+	Note     string            `json:"note,omitempty"`     // reviewed: their words; started: the version
+
+	First     string         `json:"first,omitempty"`     // begun: SHA-256 of the first segment
+	Manifests *Link          `json:"manifests,omitempty"` // checkpoint, stopped: the last manifest that this node sealed
+	Live      []string       `json:"live,omitempty"`      // checkpoint: the sessions that run
+	Deeds     []session.Deed `json:"deeds,omitempty"`     // deeds: what people did, in order
+	Pruned    []Pruned       `json:"pruned,omitempty"`    // pruned: what is removed from the store after this
 }
 
 // Types of entries.
 const (
-	EntrySealed   = "sealed"
-	EntryViewed   = "viewed"
-	EntryReviewed = "reviewed"
+	EntryStarted    = "started"    // the bastion
+	EntryStopped    = "stopped"    // the bastion, in good order
+	EntryBegun      = "begun"      // a recording
+	EntrySealed     = "sealed"     // a recording
+	EntryCheckpoint = "checkpoint" // once a minute while anything happens
+	EntryViewed     = "viewed"
+	EntryReviewed   = "reviewed"
+	EntryDeeds      = "deeds"
+	EntryPruned     = "pruned"
 )
+
+// Link is a place in a chain: how many there are up to it, and the SHA-256 of it.
+type Link struct {
+	Sequence int64  `json:"sequence"`
+	Hash     string `json:"hash,omitempty"`
+}
+
+// Pruned is what is left of a recording that was removed from the store when its
+// time was over: enough to follow the chain of manifests through it.
+type Pruned struct {
+	Session  string           `json:"session"`
+	Node     string           `json:"node"` // that sealed it
+	Sequence int64            `json:"sequence"`
+	Manifest string           `json:"manifest"` // SHA-256 of manifest.json
+	Previous string           `json:"previous,omitempty"`
+	Engineer session.Identity `json:"engineer"`
+	Ended    time.Time        `json:"ended"`
+}
+
+// sealer is the node in whose chain the manifest is.
+func (m *Manifest) sealer() string {
+	if m.SealedBy != "" {
+		return m.SealedBy
+	}
+	return m.Session.Node
+}

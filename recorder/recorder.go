@@ -53,6 +53,16 @@ type Options struct {
 	// MiB when zero.
 	MaxLagTime  time.Duration
 	MaxLagBytes int64
+	// CheckpointEvery is how often a checkpoint is put into the ledger while
+	// anything happens. 1 min when zero.
+	CheckpointEvery time.Duration
+	// Synced: a statement waits until the disk says that it is durable, and not
+	// only until the kernel has it. Then no power loss takes away what the
+	// database got, and each statement costs an fsync.
+	Synced bool
+	// Recipients, when there are any, are the only ones who can read recordings:
+	// this process can not, once a segment is cut.
+	Recipients []Recipient
 }
 
 func (o *Options) fill() {
@@ -70,6 +80,7 @@ func (o *Options) fill() {
 	fill((*int64)(&o.SegmentEvery), int64(time.Second))
 	fill(&o.SegmentBytes, 256<<10)
 	fill((*int64)(&o.MaxLagTime), int64(60*time.Second))
+	fill((*int64)(&o.CheckpointEvery), int64(time.Minute))
 	fill(&o.MaxLagBytes, 64<<20)
 }
 
@@ -80,12 +91,13 @@ type Recorder struct {
 	lock    *os.File
 	books   *books
 	reviews *reviews
+	deeds   *deeds
 	zstd    *zstd.Encoder // EncodeAll may be called by many
 
 	ctx     context.Context // ends when Close gives up; uploads stop
 	stop    context.CancelFunc
 	work    sync.WaitGroup // tapes that run, and recordings that have ended
-	clerk   sync.WaitGroup // sendBooks
+	clerk   sync.WaitGroup // sendBooks and keepBooks
 	last    chan struct{}  // closed when nobody adds to the books any more
 	uploads chan struct{}  // tokens: how many finished recordings upload at once
 
@@ -125,6 +137,7 @@ func New(o Options) (*Recorder, error) {
 		return nil, err
 	}
 	r.clerk.Go(r.sendBooks)
+	r.clerk.Go(r.keepBooks)
 	return r, nil
 }
 
@@ -140,7 +153,13 @@ func (r *Recorder) open() (err error) {
 	if r.reviews, err = openReviews(r.o.Dir); err != nil {
 		return err
 	}
-	r.books, err = openBooks(r.o.Dir, r.node, r.o.Signer)
+	if r.books, err = openBooks(r.o.Dir, r.node, r.o.Signer); err != nil {
+		return err
+	}
+	if err := r.books.add(Entry{Type: EntryStarted, Note: strings.TrimSpace("twokey " + r.o.Version)}); err != nil {
+		return err
+	}
+	r.deeds, err = openDeeds(r.books)
 	return err
 }
 
@@ -190,6 +209,9 @@ func (r *Recorder) begin(ctx context.Context, want session.Request) (*Tape, erro
 	ctx, cancel := context.WithTimeout(ctx, beginPatience)
 	defer cancel()
 	err = t.first(ctx)
+	if err == nil {
+		err = r.books.add(Entry{Type: EntryBegun, Session: want.ID, First: t.began})
+	}
 	if err == nil && want.BreakGlass {
 		err = r.reviews.owe(want)
 	}
@@ -286,6 +308,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	// Waited for below: stop ends everything that is counted.
 	go func() {
 		r.work.Wait()
+		r.closeBooks()
 		close(r.last)
 		r.clerk.Wait()
 		close(done)

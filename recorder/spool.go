@@ -20,19 +20,19 @@ import (
 // This file is the spool on disk. Each recording has a directory there:
 //
 //	00000003.cast       the slice that is being written
-//	00000002.cast.zst   a segment that waits for the store
-//	stored.jsonl        a line for each segment that the store has
+//	00000002.cast.zst   a segment that waits for the store; .age behind it when it is encrypted
+//	segments.jsonl      a line for each segment when it is cut, and another when the store has it
 //	sealed.room         room on the disk for the next line, taken when the tape begins
 //	sealed.json         the session has ended, and how
 //	manifest.json(.sig) waits for the store
 //
-// Everything but the slice and stored.jsonl appears whole or not at all. What
+// Everything but the slice and segments.jsonl appears whole or not at all. What
 // each step needs is on disk before what it replaces is removed, so that a
 // crash between any two instructions leaves a directory that finish completes.
 
 const (
 	sliceSuffix = ".cast"
-	storedName  = "stored.jsonl"
+	journalName = "segments.jsonl"
 	sealedName  = "sealed.json"
 	roomName    = "sealed.room"
 )
@@ -41,8 +41,14 @@ const (
 // a cause and flags.
 const roomBytes = 8 << 10
 
-func sliceName(n int) string   { return fmt.Sprintf("%08d%s", n, sliceSuffix) }
-func segmentName(n int) string { return fmt.Sprintf("%08d%s", n, segmentSuffix) }
+func sliceName(n int) string { return fmt.Sprintf("%08d%s", n, sliceSuffix) }
+
+func segmentName(n int, encrypted bool) string {
+	if encrypted {
+		return fmt.Sprintf("%08d%s", n, encryptedSuffix)
+	}
+	return fmt.Sprintf("%08d%s", n, segmentSuffix)
+}
 
 // numberOf reads the number of a slice or a segment from its name, 0 if it is
 // neither.
@@ -53,6 +59,9 @@ func numberOf(name, suffix string) int {
 	}
 	return 0
 }
+
+// segmentNumber reads the number of a segment from its name, 0 if it is none.
+func segmentNumber(name string) int { return numberOf(strings.TrimSuffix(name, ".age"), segmentSuffix) }
 
 // newSlice makes the file of the next slice. Its name is durable once the
 // slice before it has become a segment, in the same directory, which is always
@@ -162,13 +171,13 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// appendStored notes that the store has a segment.
-func appendStored(dir string, c cut) error {
+// noteSegment puts a segment, as it is now, into the journal.
+func noteSegment(dir string, c cut) error {
 	line, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, storedName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, journalName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -177,10 +186,10 @@ func appendStored(dir string, c cut) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// readStored returns the segments that the store has, in order. A line that a
-// crash cut short is left out: its segment is still in the spool.
-func readStored(dir string) ([]cut, error) {
-	f, err := os.Open(filepath.Join(dir, storedName))
+// readJournal returns the segments as they were noted last, in order. A line
+// that a crash cut short is left out: what it replaces is still in the spool.
+func readJournal(dir string) ([]cut, error) {
+	f, err := os.Open(filepath.Join(dir, journalName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -193,32 +202,34 @@ func readStored(dir string) ([]cut, error) {
 	lines.Buffer(nil, maxManifest)
 	for lines.Scan() {
 		var c cut
-		if len(lines.Bytes()) == 0 || json.Unmarshal(lines.Bytes(), &c) != nil {
-			continue
+		switch {
+		case len(lines.Bytes()) == 0 || json.Unmarshal(lines.Bytes(), &c) != nil:
+		case c.N == len(list)+1:
+			list = append(list, c)
+		case c.N > 0 && c.N <= len(list):
+			list[c.N-1] = c
+		default:
+			return nil, fmt.Errorf("%s: segment %d is missing before number %d", journalName, len(list)+1, c.N)
 		}
-		if n := len(list); n > 0 && list[n-1].N >= c.N {
-			continue // noted twice, around a crash
-		}
-		list = append(list, c)
 	}
 	return list, lines.Err()
 }
 
-// numbers returns the numbers of the slices or segments in a directory, in
-// order.
-func numbers(dir, suffix string) ([]int, error) {
-	entries, err := os.ReadDir(dir)
+// contents returns the numbers of the slices and the names of the segments in a
+// directory, in order.
+func contents(dir string) (slices []int, segments []string, err error) {
+	entries, err := os.ReadDir(dir) // sorted by name
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var list []int
 	for _, e := range entries {
-		if n := numberOf(e.Name(), suffix); n > 0 {
-			list = append(list, n)
+		if n := numberOf(e.Name(), sliceSuffix); n > 0 {
+			slices = append(slices, n)
+		} else if segmentNumber(e.Name()) > 0 {
+			segments = append(segments, e.Name())
 		}
 	}
-	slices.Sort(list)
-	return list, nil
+	return slices, segments, nil
 }
 
 // nodeName returns the node's name in its books: the configured one, and five

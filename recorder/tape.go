@@ -32,6 +32,7 @@ type Tape struct {
 	about About
 	dir   string
 	store string // the recording's folder in the store
+	began string // SHA-256 of the first segment
 	wake  chan struct{}
 	full  chan struct{} // a token when a segment was cut
 	over  chan struct{} // closed by Seal and giveUp
@@ -117,6 +118,7 @@ func (t *Tape) first(ctx context.Context) (err error) {
 	if err := t.cut(); err != nil {
 		return err
 	}
+	t.began = t.cuts[0].SHA256
 	err = t.send(ctx, t.cuts[0])
 	for pause := firstPause; err != nil && pause <= 2*firstPause; pause *= 2 {
 		select {
@@ -149,8 +151,25 @@ func (t *Tape) giveUp(why error) {
 // Append is session.Tape's.
 func (t *Tape) Append(e session.Event) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.append(e)
+	err, file := t.append(e), t.file
+	t.mu.Unlock()
+	if err != nil || !t.r.o.Synced || e.Type != session.Statement {
+		return err
+	}
+	return t.saveIn(file)
+}
+
+// saveIn makes what was written to a slice durable. One that was cut since then is.
+func (t *Tape) saveIn(file *os.File) error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	cut := t.file != file
+	t.mu.Unlock()
+	if cut {
+		return nil
+	}
+	return t.saveNow()
 }
 
 func (t *Tape) append(e session.Event) error {
@@ -206,6 +225,11 @@ func (t *Tape) note(at time.Duration, bytes int) {
 func (t *Tape) save() error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
+	return t.saveNow()
+}
+
+// saveNow is save's. The caller holds saving.
+func (t *Tape) saveNow() error {
 	t.mu.Lock()
 	file, over := t.file, t.sealed || t.broken != nil
 	t.mu.Unlock()
@@ -397,20 +421,13 @@ func (t *Tape) cut() error {
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	if t.sealed || t.broken != nil {
-		t.mu.Unlock()
+	old, err := t.change(next)
+	if old == nil {
 		return errors.Join(next.Close(), os.Remove(next.Name()))
 	}
-	old := t.file
-	t.file = next
-	t.waiting = append(t.waiting, t.current)
-	t.current = mark{n: n + 1}
-	t.unsaved = false // about the slice before; the next write wakes the keeper
-	t.mu.Unlock()
 	// The segment is durable before the slice is removed; until then the
 	// kernel has the slice.
-	if err := old.Close(); err != nil {
+	if err := errors.Join(err, old.Close()); err != nil {
 		return err
 	}
 	c, err := t.r.compress(t.dir, n, t.carry)
@@ -423,6 +440,29 @@ func (t *Tape) cut() error {
 	t.cuts = append(t.cuts, c)
 	poke(t.full)
 	return nil
+}
+
+// change puts the next slice in the place of the one that is written, and
+// returns that; nil when the tape is over. Whoever waits for a statement in it to
+// be durable waits no longer then (saveIn).
+func (t *Tape) change(next *os.File) (*os.File, error) {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	if t.sealed || t.broken != nil {
+		t.mu.Unlock()
+		return nil, nil
+	}
+	old := t.file
+	t.file = next
+	t.waiting = append(t.waiting, t.current)
+	t.current = mark{n: t.current.n + 1}
+	t.unsaved = false // about the slice before; the next write wakes the keeper
+	t.mu.Unlock()
+	if t.r.o.Synced {
+		return old, old.Sync()
+	}
+	return old, nil
 }
 
 // sendAll brings segments to the store, in order.

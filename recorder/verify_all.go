@@ -31,9 +31,20 @@ type auditor struct {
 	all, bad  int
 	manifests map[string]sealed             // by session
 	chains    map[string][]sealed           // by node
-	noted     map[string]bool               // sessions that a ledger knows
+	noted     map[string]bool               // sessions whose end a ledger knows
+	begun     map[string]announced          // by session: what a ledger says of its beginning
+	there     map[string]bool               // sessions that there is anything of in the store
+	pruned    map[string]bool               // sessions that were removed when their time was over
 	replayed  map[string][]session.Identity // by session: who replayed it, as far as this ledger was read
+	later     []func()                      // checks, for when all ledgers are read
+	ends      []string                      // how each ledger ends, in a sentence
 	problems  []string                      // about the books
+}
+
+// announced is a recording whose beginning is in a ledger.
+type announced struct {
+	node, first string
+	at          time.Time
 }
 
 // sealed is what the books need to know of a recording.
@@ -42,21 +53,32 @@ type sealed struct {
 	sequence                 int64
 	ended                    time.Time
 	engineer                 session.Identity
+	first                    string // SHA-256 of its first segment
 }
 
 func (a *Archive) verifyAll(ctx context.Context, w io.Writer) error {
 	if len(a.keys) == 0 {
 		return errors.New("there are no public keys to verify with")
 	}
-	u := &auditor{Archive: a, ctx: ctx, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{}}
+	u := &auditor{Archive: a, ctx: ctx, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{},
+		begun: map[string]announced{}, there: map[string]bool{}, pruned: map[string]bool{}}
 	if err := u.recordings(); err != nil {
 		return err
 	}
 	if err := u.ledgers(); err != nil {
 		return err
 	}
+	for _, check := range u.later {
+		check()
+	}
 	u.manifestChains()
 	u.forgotten()
+	u.vanished()
+	for _, end := range u.ends {
+		if _, err := fmt.Fprintf(w, "ledger  %s\n", end); err != nil {
+			return err
+		}
+	}
 	for _, p := range u.problems {
 		if _, err := fmt.Fprintf(w, "ledger  %s\n", p); err != nil {
 			return err
@@ -80,6 +102,7 @@ func (u *auditor) recordings() error {
 		if err != nil {
 			return err
 		}
+		u.there[idOf(place)] = true
 		r, err := u.Check(u.ctx, idOf(place))
 		if err != nil {
 			if u.ctx.Err() != nil {
@@ -98,7 +121,8 @@ func (u *auditor) recordings() error {
 			u.bad++
 		}
 		if m := r.Manifest; m != nil {
-			s := sealed{id: r.ID, node: m.Session.Node, hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended, engineer: m.Session.Engineer}
+			s := sealed{id: r.ID, node: m.sealer(), hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended,
+				engineer: m.Session.Engineer, first: m.Segments[0].SHA256}
 			u.manifests[s.id] = s
 			u.chains[s.node] = append(u.chains[s.node], s)
 		}
@@ -141,7 +165,23 @@ func numbered(from, to int64) string {
 func (u *auditor) forgotten() {
 	for _, id := range slices.Sorted(maps.Keys(u.manifests)) {
 		if s := u.manifests[id]; !u.noted[id] && time.Since(s.ended) > settle {
-			u.problem("%s: the ledger does not know recording %s", s.node, id)
+			u.problem("%s: the ledger does not know the end of recording %s", s.node, id)
+		}
+	}
+}
+
+// vanished looks for recordings whose beginning is in a ledger, and which are
+// not there, or begin with something else.
+func (u *auditor) vanished() {
+	for _, id := range slices.Sorted(maps.Keys(u.begun)) {
+		b := u.begun[id]
+		m, sealed := u.manifests[id]
+		switch {
+		case u.pruned[id]:
+		case !u.there[id]:
+			u.problem("%s: recording %s began by the ledger, and there is nothing of it", b.node, id)
+		case sealed && b.first != m.first:
+			u.problem("%s: recording %s does not begin with what the ledger says", b.node, id)
 		}
 	}
 }
@@ -184,7 +224,25 @@ func (u *auditor) ledger(node store.Object) error {
 		u.follow(node.Base(), name, before, hash, *e)
 		before, hash = *e, h
 	}
+	u.ledgerEnds(node.Base(), before, hash)
 	return nil
+}
+
+// ledgerEnds says how far a ledger goes, as nothing in the store can show that
+// its last entries are gone: the bastion itself knows, and so does whoever has
+// noted the last line of an earlier verification.
+func (u *auditor) ledgerEnds(node string, last Entry, hash string) {
+	u.ends = append(u.ends, fmt.Sprintf("%s: %d entries, the last at %s: %s, %s", node, last.Sequence, last.Time.UTC().Format(time.DateTime), last.Type, hash))
+	if u.books == nil || u.books.Node() != node {
+		return
+	}
+	written, err := u.books.books.settled()
+	switch {
+	case err != nil:
+		u.problem("%s: what this bastion has written can not be read: %v", node, err)
+	case last.Sequence < written:
+		u.problem("%s: the ledger ends at number %d, and this bastion has brought it to %d: its end is gone", node, last.Sequence, written)
+	}
 }
 
 func base(name string) string { return store.Object{Name: name}.Base() }
@@ -257,14 +315,52 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 		u.problem("%s: number %d does not continue the one before it", node, e.Sequence)
 	}
 	switch e.Type {
+	case EntryBegun:
+		u.begun[e.Session] = announced{node: node, first: e.First, at: e.Time}
 	case EntrySealed:
-		u.checkSealed(node, e)
+		u.later = append(u.later, func() { u.checkSealed(node, e) })
+	case EntryCheckpoint, EntryStopped:
+		u.later = append(u.later, func() { u.checkpoint(node, e) })
+	case EntryPruned:
+		u.checkPruned(e)
 	case EntryViewed:
 		if e.What == ViewReplay && e.Who != nil && e.Who.Valid() {
 			u.replayed[e.Session] = append(u.replayed[e.Session], *e.Who)
 		}
 	case EntryReviewed:
 		u.checkReview(node, e)
+	}
+}
+
+// checkpoint checks that the manifests which a node had sealed by then are there.
+func (u *auditor) checkpoint(node string, e Entry) {
+	if e.Manifests == nil || time.Since(e.Time) < settle {
+		return // they may be on their way
+	}
+	for _, s := range u.chains[node] {
+		if s.sequence == e.Manifests.Sequence {
+			if s.hash != e.Manifests.Hash {
+				u.problem("%s: recording %s has another manifest than number %d of the ledger says", node, s.id, e.Sequence)
+			}
+			return
+		}
+	}
+	if e.Manifests.Sequence > 0 {
+		u.problem("%s: %s missing by number %d of the ledger", node, numbered(e.Manifests.Sequence, e.Manifests.Sequence), e.Sequence)
+	}
+}
+
+// checkPruned takes recordings that were removed when their time was over for
+// what the ledger says of them.
+func (u *auditor) checkPruned(e Entry) {
+	for _, p := range e.Pruned {
+		u.pruned[p.Session] = true
+		if _, there := u.manifests[p.Session]; there {
+			continue // it was about to be removed
+		}
+		s := sealed{id: p.Session, node: p.Node, hash: p.Manifest, previous: p.Previous, sequence: p.Sequence, ended: p.Ended, engineer: p.Engineer}
+		u.manifests[s.id] = s
+		u.chains[s.node] = append(u.chains[s.node], s)
 	}
 }
 

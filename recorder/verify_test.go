@@ -70,6 +70,20 @@ func (l *loot) segment(rec, n int) string {
 	return fmt.Sprintf("%s%08d.cast.zst", l.places[rec], n)
 }
 
+// announce lets the ledger say that a recording began in another way.
+func (l *loot) announce(entry string) {
+	name := l.find(entry)
+	var e recorder.Entry
+	check(json.Unmarshal(l.Object(name), &e))
+	e.First = sha([]byte("another"))
+	data, err := json.Marshal(e)
+	check(err)
+	sig, err := recorder.Sign(testKey('k'), recorder.LedgerNamespace, data)
+	check(err)
+	l.Tamper(name, data)
+	l.Tamper(name+".sig", sig)
+}
+
 func (l *loot) find(suffix string) string {
 	names := l.Names()
 	return names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, suffix) })]
@@ -348,14 +362,24 @@ func TestMissingWithoutATrace(t *testing.T) {
 		{"the last recording", func(l *loot) { gone(l, l.places[2]) }, []string{original.ids[2] + " is in the ledger"}},
 		{"a recording and its line in the ledger", func(l *loot) {
 			gone(l, l.places[1])
-			gone(l, strings.TrimSuffix(l.find("0000000002-sealed.json"), ".json"))
-		}, []string{"recording number 2 is missing", "1 entries are missing before number 3"}},
-		{"the whole ledger", func(l *loot) { gone(l, "ledger/") }, []string{"the ledger does not know recording " + original.ids[0]}},
-		{"the end of the ledger", func(l *loot) { gone(l, strings.TrimSuffix(l.find("0000000003-sealed.json"), ".json")) },
-			[]string{"the ledger does not know recording " + original.ids[2]}},
-		{"a signature in the ledger", func(l *loot) { gone(l, l.find("0000000002-sealed.json")+".sig") }, []string{"0000000002-sealed.json is not what was signed"}},
+			gone(l, strings.TrimSuffix(l.find("0000000005-sealed.json"), ".json"))
+		}, []string{"recording number 2 is missing", "1 entries are missing before number 6"}},
+		{"the whole ledger", func(l *loot) { gone(l, "ledger/") }, []string{"the ledger does not know the end of recording " + original.ids[0]}},
+		{"the end of the ledger", func(l *loot) {
+			gone(l, strings.TrimSuffix(l.find("0000000007-sealed.json"), ".json"))
+			gone(l, strings.TrimSuffix(l.find("0000000008-stopped.json"), ".json"))
+		}, []string{"the ledger does not know the end of recording " + original.ids[2]}},
+		{"a recording, and the ledger from its end on", func(l *loot) {
+			gone(l, l.places[2])
+			gone(l, strings.TrimSuffix(l.find("0000000007-sealed.json"), ".json"))
+			gone(l, strings.TrimSuffix(l.find("0000000008-stopped.json"), ".json"))
+		}, []string{"recording " + original.ids[2] + " began by the ledger, and there is nothing of it"}},
+		{"another first segment than was announced", func(l *loot) {
+			l.announce("0000000006-begun.json")
+		}, []string{"recording " + original.ids[2] + " does not begin with what the ledger says"}},
+		{"a signature in the ledger", func(l *loot) { gone(l, l.find("0000000005-sealed.json")+".sig") }, []string{"0000000005-sealed.json is not what was signed"}},
 		{"an entry with another number", func(l *loot) {
-			a, b := l.find("0000000001-sealed.json"), l.find("0000000002-sealed.json")
+			a, b := l.find("0000000003-sealed.json"), l.find("0000000005-sealed.json")
 			l.Tamper(a, l.Object(b))
 			l.Tamper(a+".sig", l.Object(b+".sig"))
 		}, []string{"is an entry that belongs to"}},
@@ -380,6 +404,30 @@ func TestMissingWithoutATrace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A bastion that verifies its own store knows where its ledger ends.
+func TestTheEndOfOnesOwnLedger(t *testing.T) {
+	s := storetest.NewMemory(t)
+	r := newRecorder(t, options(t.TempDir(), s))
+	want := request()
+	sealTape(t, begin(t, r, want), want.ID, 1)
+	last := func() string {
+		return s.Names()[slices.IndexFunc(s.Names(), func(n string) bool { return strings.HasSuffix(n, "-sealed.json") })]
+	}
+	eventually(t, "the ledger is stored", func() bool {
+		return slices.ContainsFunc(s.Names(), func(n string) bool { return strings.HasSuffix(n, "-sealed.json") })
+	})
+	a := recorder.OpenArchive(s, trusted(), r)
+	eventually(t, "all is proven", func() bool { return a.Verify(t.Context(), nil, io.Discard) == nil })
+	robbed := s.Clone()
+	robbed.Tamper(last()+".sig", nil)
+	robbed.Tamper(last(), nil)
+	var w strings.Builder
+	if err := recorder.OpenArchive(robbed, trusted(), r).Verify(t.Context(), nil, &w); err == nil || !strings.Contains(w.String(), "the ledger ends at number 2, and this bastion has brought it to 3: its end is gone") {
+		t.Errorf("%v\n%s", err, w.String())
+	}
+	closed(t, r)
 }
 
 // A signing key is replaced: recordings of the old one stay proven as long as

@@ -25,6 +25,7 @@ const (
 	ShellCrashed Code = "shell-crashed" // psql was ended by a signal that was not ours
 	Drained      Code = "drained"       // the bastion is stopping
 	Unclean      Code = "unclean"       // the bastion died; written by recovery, never by a session
+	NodeLost     Code = "lost"          // the bastion and its disk are gone; written by another one that sealed what had reached the store
 	Broken       Code = "broken"        // a bug of ours: a panic was caught
 )
 

@@ -66,6 +66,7 @@ var homes = map[string][]string{
 	"github.com/wasilibs/go-pgquery": {"session/pgwire/label"},
 	"github.com/mattn/go-runewidth":  {"shadow"},
 	"github.com/minio/minio-go/v7":   {"recorder/store"},
+	"filippo.io/age":                 {"recorder"},
 	"github.com/hiddeco/sshsig":      {"recorder"},
 	"github.com/klauspost/compress":  {"recorder"},
 	"github.com/oklog/ulid/v2":       {"recorder", "cmd/twokey"},

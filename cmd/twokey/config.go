@@ -12,8 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs/oidc"
+	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
@@ -125,6 +128,14 @@ type RecordingsConfig struct {
 	MaxLagTime   time.Duration
 	MaxLagBytes  int64
 	Redact       pgwire.Redaction
+	Recipients   []recorder.Recipient
+	OldKeys      []string // files with the public halves of earlier signing keys
+}
+
+// trusted are the keys whose recordings are proven: the present one, and those before it.
+func (c RecordingsConfig) trusted(present ssh.Signer) ([]ssh.PublicKey, error) {
+	old, err := publicKeys("recordings.old_keys", c.OldKeys)
+	return append([]ssh.PublicKey{present.PublicKey()}, old...), err
 }
 
 // StoreConfig is a folder, when Dir is set, or else a bucket.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
@@ -265,8 +266,9 @@ func (c *RecordingsConfig) read(v entry) {
 		field{"store", required, c.Store.read},
 		field{"s3", optional, func(v entry) { haveS3 = true; c.Store.readS3(v) }},
 		field{"segment", optional, c.readSegment},
-		field{"recipients", optional, notBuilt("encrypted recordings", "leave it out")},
+		field{"recipients", optional, c.readRecipients},
 		field{"signing_key", required, func(v entry) { v.keyInto(&c.SigningKey) }},
+		field{"old_keys", optional, c.readOldKeys},
 		field{"max_lag", optional, c.readMaxLag},
 		field{"redact", optional, c.readRedact},
 	)
@@ -296,6 +298,23 @@ func (c *RecordingsConfig) readMaxLag(v entry) {
 		field{"time", optional, func(v entry) { v.durationInto(&c.MaxLagTime, time.Second, time.Hour) }},
 		field{"bytes", optional, func(v entry) { v.sizeInto(&c.MaxLagBytes, 64<<10, 16<<30) }},
 	)
+}
+
+func (c *RecordingsConfig) readOldKeys(v entry) {
+	for _, file := range v.texts("files") {
+		c.OldKeys = append(c.OldKeys, v.path(file))
+	}
+}
+
+func (c *RecordingsConfig) readRecipients(v entry) {
+	for _, text := range v.texts("recipients") {
+		to, err := recorder.ParseRecipient(text)
+		if err != nil {
+			v.wrong("%s is no recipient of age's; age-keygen prints one: age1…", quoted(text))
+			return
+		}
+		c.Recipients = append(c.Recipients, to)
+	}
 }
 
 func (c *RecordingsConfig) readRedact(v entry) {

@@ -30,6 +30,7 @@ type whereabouts struct {
 	region   string
 	config   string
 	keys     []string // files with public keys
+	identity []string // files with age identities
 }
 
 func recordingsCommand() *cobra.Command {
@@ -53,6 +54,7 @@ func recordingsCommand() *cobra.Command {
 	flags.StringVar(&at.region, "region", "us-east-1", "the bucket's region")
 	flags.StringVar(&at.config, "config", "", "take the store, and the key unless --key says it, from this configuration `file`")
 	flags.StringArrayVar(&at.keys, "key", nil, "`file` with the public recording key; may be given more than once")
+	flags.StringArrayVar(&at.identity, "identity", nil, "`file` with an age identity, for recordings that are encrypted; may be given more than once")
 	archive := &lateArchive{}
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) (err error) {
 		switch {
@@ -95,32 +97,52 @@ func playHere(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Ev
 
 // open returns the archive.
 func (p *whereabouts) open() (bastion.Archive, error) {
+	s, keys, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	archive := recorder.OpenArchive(s, keys, nil)
+	for _, file := range p.identity {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("--identity: %w", err)
+		}
+		identities, err := recorder.ParseIdentities(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("--identity %s holds no identity as age-keygen writes them: %w", file, err)
+		}
+		archive.Open(identities)
+	}
+	return archive, nil
+}
+
+// find returns the store and the keys that count.
+func (p *whereabouts) find() (store.Store, []ssh.PublicKey, error) {
 	if p.config != "" {
 		return p.fromConfig()
 	}
 	if p.store == "" {
-		return nil, errors.New("where are the recordings? Say --store s3://BUCKET or --store FOLDER, or --config FILE")
+		return nil, nil, errors.New("where are the recordings? Say --store s3://BUCKET or --store FOLDER, or --config FILE")
 	}
 	s, err := p.reach()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	keys, err := p.publicKeys()
-	if err != nil {
-		return nil, err
-	}
-	return recorder.OpenArchive(s, keys, nil), nil
+	keys, err := publicKeys("--key", p.keys)
+	return s, keys, err
 }
 
-func (p *whereabouts) publicKeys() (keys []ssh.PublicKey, err error) {
-	for _, file := range p.keys {
+// publicKeys reads public keys, one a file; what says where the files are named.
+func publicKeys(what string, files []string) (keys []ssh.PublicKey, err error) {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("--key: %w", err)
+			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 		key, _, _, _, err := ssh.ParseAuthorizedKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("--key %s holds no public key in OpenSSH's format: %w", file, err)
+			return nil, fmt.Errorf("%s %s holds no public key in OpenSSH's format: %w", what, file, err)
 		}
 		keys = append(keys, key)
 	}
@@ -146,27 +168,25 @@ func (p *whereabouts) reach() (store.Store, error) {
 	}.open()
 }
 
-func (p *whereabouts) fromConfig() (bastion.Archive, error) {
+func (p *whereabouts) fromConfig() (store.Store, []ssh.PublicKey, error) {
 	c, err := loadConfig(p.config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, err := c.Recordings.Store.open()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	keys, err := p.publicKeys()
+	keys, err := publicKeys("--key", p.keys)
+	if err != nil || len(keys) > 0 {
+		return s, keys, err
+	}
+	key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("%w (or give the public half with --key)", err)
 	}
-	if len(keys) == 0 {
-		key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
-		if err != nil {
-			return nil, fmt.Errorf("%w (or give the public half with --key)", err)
-		}
-		keys = []ssh.PublicKey{key.PublicKey()}
-	}
-	return recorder.OpenArchive(s, keys, nil), nil
+	keys, err = c.Recordings.trusted(key)
+	return s, keys, err
 }
 
 // lateArchive is the archive that the flags name, once they have been read.

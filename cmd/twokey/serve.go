@@ -158,6 +158,7 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 	d.recorder, err = recorder.New(recorder.Options{
 		Dir: d.config.State, Store: s, Signer: signer, Version: version(), Log: d.log,
 		SegmentEvery: c.SegmentEvery, SegmentBytes: c.SegmentBytes, MaxLagTime: c.MaxLagTime, MaxLagBytes: c.MaxLagBytes,
+		Recipients: c.Recipients,
 	})
 	if err != nil {
 		return nil, err
@@ -165,7 +166,8 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 	if err := d.recorder.Recover(ctx); err != nil {
 		d.log.Error("recordings that could not be repaired stay in the spool", "error", err)
 	}
-	return recorder.OpenArchive(s, []ssh.PublicKey{signer.PublicKey()}, d.recorder), nil
+	trusted, err := c.trusted(signer)
+	return recorder.OpenArchive(s, trusted, d.recorder), err
 }
 
 // openCertificates loads the authorities and certifies the host's key.

@@ -1,0 +1,157 @@
+package recorder
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twokey/twokey/session"
+)
+
+// This file is the part of the ledger that comes often or by the clock: what
+// people do at the bastion, gathered for a second into one entry, and the
+// checkpoints. A deed is on this disk when it is noted, so that the death of the
+// process loses none.
+
+const (
+	gatherDeeds = time.Second
+	mostDeeds   = 200 // in one entry
+	deedsName   = "deeds.jsonl"
+	maxDeed     = 2 << 10 // bytes of its text
+)
+
+// deeds are those that are in no entry yet.
+type deeds struct {
+	books *books
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	file    *os.File
+	waiting []session.Deed
+}
+
+// openDeeds puts what an earlier process noted into the ledger.
+func openDeeds(b *books) (*deeds, error) {
+	d := &deeds{books: b, wake: make(chan struct{}, 1)}
+	path := filepath.Join(b.dir, deedsName)
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for line := range bytes.Lines(data) {
+		var one session.Deed
+		if json.Unmarshal(line, &one) == nil { // the last may have been cut short
+			d.waiting = append(d.waiting, one)
+		}
+	}
+	if d.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return nil, err
+	}
+	return d, d.enter()
+}
+
+// add notes a deed.
+func (d *deeds) add(one session.Deed) error {
+	one.Text = session.OneLine(one.Text, maxDeed)
+	line, err := json.Marshal(one)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.file.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("the ledger can not be written: %w", err)
+	}
+	d.waiting = append(d.waiting, one)
+	if len(d.waiting) == 1 {
+		poke(d.wake)
+	}
+	return nil
+}
+
+// enter makes entries of what waits. A crash in the middle enters some twice
+// rather than none.
+func (d *deeds) enter() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for some := range slices.Chunk(d.waiting, mostDeeds) {
+		if err := d.books.add(Entry{Type: EntryDeeds, Deeds: some}); err != nil {
+			return err
+		}
+	}
+	if len(d.waiting) == 0 {
+		return nil
+	}
+	d.waiting = nil
+	return d.file.Truncate(0)
+}
+
+// Note puts what somebody did into the ledger. When it returns nil, that is on
+// the disk here.
+func (r *Recorder) Note(d session.Deed) error {
+	d.Time = time.Now().UTC()
+	return r.deeds.add(d)
+}
+
+// keepBooks enters deeds a second after they were noted, and a checkpoint every
+// minute in which anything happened. It returns when the recorder stops or closes.
+func (r *Recorder) keepBooks() {
+	gather := time.NewTimer(gatherDeeds)
+	check := time.NewTicker(r.o.CheckpointEvery)
+	defer check.Stop()
+	seen := r.books.entries()
+	for {
+		select {
+		case <-r.deeds.wake:
+			gather.Reset(gatherDeeds)
+		case <-gather.C:
+			if err := r.deeds.enter(); err != nil {
+				r.o.Log.Error("deeds are not in the ledger yet", "error", err)
+				gather.Reset(gatherDeeds)
+			}
+		case <-check.C:
+			if live := r.unfinished(); len(live) > 0 || r.books.entries() != seen {
+				if err := r.books.add(Entry{Type: EntryCheckpoint, Live: live}); err != nil {
+					r.o.Log.Error("no checkpoint in the ledger", "error", err)
+				}
+				seen = r.books.entries()
+			}
+		case <-r.last:
+			return
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// closeBooks writes the last lines of a bastion that stops in good order.
+func (r *Recorder) closeBooks() {
+	if r.ctx.Err() != nil {
+		return
+	}
+	if err := errors.Join(r.deeds.enter(), r.books.add(Entry{Type: EntryStopped})); err != nil {
+		r.o.Log.Error("the ledger has no end", "error", err)
+	}
+}
+
+// unfinished are the recordings that have begun and are not sealed yet.
+func (r *Recorder) unfinished() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.busy))
+}
+
+// entries counts what this node has entered into its ledger.
+func (b *books) entries() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head.Ledger.Sequence
+}

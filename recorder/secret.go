@@ -1,0 +1,87 @@
+package recorder
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
+)
+
+// This file is what stands between the tape and the bytes of a segment as they
+// lie in the store: zstd, and age (age-encryption.org/v1) where recordings are
+// for recipients alone. It is the only one that knows age.
+
+// ErrEncrypted is returned, wrapped, for a recording that can not be read
+// without an identity.
+var ErrEncrypted = errors.New("it is encrypted, and there is no identity here that opens it")
+
+// Recipient is somebody a recording is encrypted for.
+type Recipient = age.Recipient
+
+// Identity opens what was encrypted for its recipient.
+type Identity = age.Identity
+
+// ParseRecipient reads a recipient: age1….
+func ParseRecipient(text string) (Recipient, error) { return age.ParseX25519Recipient(text) }
+
+// ParseIdentities reads a file of age-keygen's.
+func ParseIdentities(file io.Reader) ([]Identity, error) { return age.ParseIdentities(file) }
+
+func encrypt(plain []byte, to []Recipient) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := age.Encrypt(&out, to...)
+	if err == nil {
+		_, err = w.Write(plain)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// encrypted reports whether a segment of that name is.
+func encrypted(name string) bool { return strings.HasSuffix(name, encryptedSuffix) }
+
+// unpack returns the plain bytes of a segment, at most maxPlain of them.
+func unpack(name string, stored []byte, identities []Identity) ([]byte, error) {
+	if !encrypted(name) {
+		return decompress(stored)
+	}
+	if len(identities) == 0 {
+		return nil, ErrEncrypted
+	}
+	opened, err := age.Decrypt(bytes.NewReader(stored), identities...)
+	var none *age.NoIdentityMatchError
+	if errors.As(err, &none) {
+		return nil, ErrEncrypted
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decrypting: %w", err)
+	}
+	compressed, err := io.ReadAll(opened) // not longer than what is stored
+	if err != nil {
+		return nil, fmt.Errorf("decrypting: %w", err)
+	}
+	return decompress(compressed)
+}
+
+// decompress returns the plain bytes of a segment, at most maxPlain of them.
+func decompress(stored []byte) ([]byte, error) {
+	z, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	plain, err := io.ReadAll(io.LimitReader(z, maxPlain+1))
+	if err == nil && len(plain) > maxPlain {
+		err = fmt.Errorf("it becomes more than %d bytes", maxPlain)
+	}
+	return plain, err
+}
