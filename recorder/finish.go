@@ -195,6 +195,7 @@ func (rec *recording) trim() error {
 			if err := os.Truncate(path, int64(whole)); err != nil {
 				return err
 			}
+			failpoint("trimmed", path)
 		}
 		keep = append(keep, n)
 	}
@@ -258,6 +259,7 @@ func appendSlice(dir string, n int, lines []byte) error {
 		return err
 	}
 	_, err = f.Write(lines)
+	failpoint("ended", f.Name())
 	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
 }
 
@@ -276,7 +278,9 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 	if err := writeFile(filepath.Join(dir, segmentName(n)), stored); err != nil {
 		return cut{}, err
 	}
-	return newCut(n, s, plain, stored), os.Remove(path)
+	err = os.Remove(path)
+	failpoint("removed", path)
+	return newCut(n, s, plain, stored), err
 }
 
 // sendSegment brings a segment to the store and removes it here.
@@ -292,7 +296,9 @@ func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, d
 	if c.Version, err = put(place+c.Name, stored); err != nil {
 		return err
 	}
-	return errors.Join(appendStored(dir, c), os.Remove(path))
+	err = errors.Join(appendStored(dir, c), os.Remove(path))
+	failpoint("removed", path)
+	return err
 }
 
 func (r *Recorder) sendRest(rec *recording, place string) error {

@@ -76,6 +76,7 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 	if err := os.Mkdir(t.dir, 0o700); err != nil {
 		return nil, err
 	}
+	failpoint("made", t.dir)
 	err = syncDir(r.spool())
 	if err == nil {
 		err = keepRoom(t.dir)
@@ -108,6 +109,7 @@ func (t *Tape) writeBeginning() (err error) {
 	lines := slices.Concat(head, t.enc.line)
 	t.note(0, len(lines))
 	_, err = t.file.Write(lines)
+	failpoint("begun", t.file.Name())
 	return err
 }
 
@@ -180,9 +182,11 @@ func (t *Tape) write(lines []byte) error {
 	if len(lines) == 0 {
 		return nil
 	}
+	failpoint("writing", "event")
 	if _, err := t.file.Write(lines); err != nil {
 		return t.fail(err)
 	}
+	failpoint("written", "event")
 	t.note(t.at, len(lines))
 	if !t.unsaved || t.current.bytes >= t.r.o.SegmentBytes {
 		poke(t.wake)
@@ -212,7 +216,9 @@ func (t *Tape) save() error {
 	if over {
 		return nil
 	}
+	failpoint("syncing", "slice")
 	err := file.Sync()
+	failpoint("synced", "slice")
 	if err == nil {
 		return nil
 	}
@@ -294,6 +300,7 @@ func (t *Tape) Seal(s session.Summary) error {
 			err = errors.Join(err, t.fail(failed))
 		}
 	}
+	failpoint("ended", "tape")
 	// Also for a broken tape: what it has is brought to the store, with the
 	// cause that the session ended with. The file is for the next process; this
 	// one hands on the summary itself, should the disk take nothing any more.
@@ -408,6 +415,7 @@ func (t *Tape) cut() error {
 	t.current = mark{n: n + 1}
 	t.unsaved = false // about the slice before; the next write wakes the keeper
 	t.mu.Unlock()
+	failpoint("cut", next.Name())
 	// The segment is durable before the slice is removed; until then the
 	// kernel has the slice.
 	if err := old.Close(); err != nil {
