@@ -62,6 +62,9 @@ func (b *books) catchUp() error {
 			return err
 		}
 	}
+	if err := sweep(b.ledger()); err != nil {
+		return err
+	}
 	waiting, err := b.waiting()
 	if err != nil {
 		return err
@@ -258,7 +261,9 @@ func (r *Recorder) sendEntry(name string) error {
 	if _, err := r.put(r.ctx, object, data); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(path), os.Remove(path+".sig"))
+	err = os.Remove(path)
+	failpoint("removed", path)
+	return errors.Join(err, os.Remove(path+".sig"))
 }
 
 func poke(c chan struct{}) {

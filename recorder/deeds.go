@@ -67,9 +67,11 @@ func (d *deeds) add(one session.Deed) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, err := d.file.Write(append(line, '\n')); err != nil {
+	// A line that a crash cut short must not swallow this one.
+	if _, err := d.file.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'})); err != nil {
 		return fmt.Errorf("the ledger can not be written: %w", err)
 	}
+	failpoint("written", deedsName)
 	d.waiting = append(d.waiting, one)
 	if len(d.waiting) == 1 {
 		poke(d.wake)

@@ -33,6 +33,10 @@ func Decode(lines []byte) (events []session.Event, err error) {
 	return events, err
 }
 
+// Failpoint has a function called at every step after which a crash matters. It
+// is for a process of its own.
+func Failpoint(do func(step, name string)) { failpoint = do }
+
 // FillDisk makes every further write to the spool fail with ENOSPC, by the
 // kernel itself.
 func FillDisk(tape session.Tape) {

@@ -177,6 +177,7 @@ func (rec *recording) trim() error {
 			if err := os.Truncate(path, int64(whole)); err != nil {
 				return err
 			}
+			failpoint("trimmed", path)
 		}
 		keep = append(keep, n)
 	}
@@ -240,6 +241,7 @@ func appendSlice(dir string, n int, lines []byte) error {
 		return err
 	}
 	_, err = f.Write(lines)
+	failpoint("ended", f.Name())
 	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
 }
 
@@ -269,7 +271,9 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 	if err := noteSegment(dir, c); err != nil {
 		return cut{}, err
 	}
-	return c, os.Remove(path)
+	err = os.Remove(path)
+	failpoint("removed", path)
+	return c, err
 }
 
 // sendSegment brings a segment to the store and removes it here.
@@ -286,7 +290,9 @@ func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, d
 		return err
 	}
 	c.Stored = true
-	return errors.Join(noteSegment(dir, c), os.Remove(path))
+	err = errors.Join(noteSegment(dir, c), os.Remove(path))
+	failpoint("removed", path)
+	return err
 }
 
 func (r *Recorder) sendRest(rec *recording, place string) error {

@@ -67,7 +67,7 @@ type replayed struct {
 // owed must not be forgotten.
 func openReviews(dir string) (*reviews, error) {
 	v := &reviews{dir: filepath.Join(dir, "reviews"), known: map[string]dossier{}}
-	if err := errors.Join(os.MkdirAll(v.dir, 0o700), syncDir(dir)); err != nil {
+	if err := errors.Join(os.MkdirAll(v.dir, 0o700), syncDir(dir), sweep(v.dir)); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(v.dir)

@@ -34,6 +34,7 @@ const (
 	sliceSuffix = ".cast"
 	journalName = "segments.jsonl"
 	sealedName  = "sealed.json"
+	newSuffix   = ".new" // of a file that has not appeared yet
 	roomName    = "sealed.room"
 )
 
@@ -72,7 +73,7 @@ func newSlice(dir string, n int) (*os.File, error) {
 
 // writeFile makes a file appear whole and durable, or not at all.
 func writeFile(path string, data []byte) error {
-	tmp := path + ".new"
+	tmp := path + newSuffix
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -82,10 +83,34 @@ func writeFile(path string, data []byte) error {
 		os.Remove(tmp)
 		return err
 	}
+	failpoint("writing", path)
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
+	failpoint("written", path)
 	return syncDir(filepath.Dir(path))
+}
+
+// sweep removes what a crash left of files that never appeared: their
+// beginnings, and signatures of nothing.
+func sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, e := range entries {
+		there[e.Name()] = true
+	}
+	for name := range there {
+		signed, isSignature := strings.CutSuffix(name, ".sig")
+		if isSignature && !there[signed] || strings.HasSuffix(name, newSuffix) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func writeJSON(path string, v any) error {
@@ -120,7 +145,10 @@ func writeSealed(dir string, s session.Summary) error {
 		return err
 	}
 	if data = append(data, '\n'); len(data) <= roomBytes && overwrite(room, data) == nil {
-		return errors.Join(os.Rename(room, path), syncDir(dir))
+		failpoint("writing", path)
+		err := os.Rename(room, path)
+		failpoint("written", path)
+		return errors.Join(err, syncDir(dir))
 	}
 	return writeFile(path, data)
 }
@@ -160,7 +188,10 @@ func discard(dir string) error {
 	if err := os.Rename(dir, dir+doneSuffix); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(dir+doneSuffix))
+	failpoint("discarding", dir)
+	err := errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(dir+doneSuffix))
+	failpoint("discarded", dir)
+	return err
 }
 
 func syncDir(dir string) error {
@@ -183,6 +214,7 @@ func noteSegment(dir string, c cut) error {
 	}
 	// A line that a crash cut short must not swallow this one.
 	_, err = f.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'}))
+	failpoint("written", journalName)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 

@@ -77,6 +77,7 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 	if err := os.Mkdir(t.dir, 0o700); err != nil {
 		return nil, err
 	}
+	failpoint("made", t.dir)
 	err = syncDir(r.spool())
 	if err == nil {
 		err = keepRoom(t.dir)
@@ -109,6 +110,7 @@ func (t *Tape) writeBeginning() (err error) {
 	lines := slices.Concat(head, t.enc.line)
 	t.note(0, len(lines))
 	_, err = t.file.Write(lines)
+	failpoint("begun", t.file.Name())
 	return err
 }
 
@@ -199,9 +201,11 @@ func (t *Tape) write(lines []byte) error {
 	if len(lines) == 0 {
 		return nil
 	}
+	failpoint("writing", "event")
 	if _, err := t.file.Write(lines); err != nil {
 		return t.fail(err)
 	}
+	failpoint("written", "event")
 	t.note(t.at, len(lines))
 	if !t.unsaved || t.current.bytes >= t.r.o.SegmentBytes {
 		poke(t.wake)
@@ -236,7 +240,9 @@ func (t *Tape) saveNow() error {
 	if over {
 		return nil
 	}
+	failpoint("syncing", "slice")
 	err := file.Sync()
+	failpoint("synced", "slice")
 	if err == nil {
 		return nil
 	}
@@ -318,6 +324,7 @@ func (t *Tape) Seal(s session.Summary) error {
 			err = errors.Join(err, t.fail(failed))
 		}
 	}
+	failpoint("ended", "tape")
 	// Also for a broken tape: what it has is brought to the store, with the
 	// cause that the session ended with. The file is for the next process; this
 	// one hands on the summary itself, should the disk take nothing any more.
@@ -425,6 +432,7 @@ func (t *Tape) cut() error {
 	if old == nil {
 		return errors.Join(next.Close(), os.Remove(next.Name()))
 	}
+	failpoint("cut", next.Name())
 	// The segment is durable before the slice is removed; until then the
 	// kernel has the slice.
 	if err := errors.Join(err, old.Close()); err != nil {

@@ -27,7 +27,9 @@ const (
 // put stores an object. That the very same bytes are there already is success:
 // an earlier attempt arrived without our hearing of it.
 func (r *Recorder) put(ctx context.Context, name string, data []byte) (version string, err error) {
+	failpoint("putting", name)
 	version, err = r.o.Store.Put(ctx, name, data)
+	failpoint("put", name)
 	if !errors.Is(err, store.ErrExists) {
 		return version, err
 	}
