@@ -379,6 +379,7 @@ func (rec *recording) flags(m Manifest, alarm bool) []string {
 	add("killed", m.Cause.Code == session.Killed)
 	add("alarm", alarm)
 	add("unclean", m.Cause.Code == session.Unclean)
+	add("lost", m.Cause.Code == session.NodeLost)
 	add("recovered", !rec.wasSealed)
 	add("damaged", rec.torn)
 	slices.SortFunc(flags, strings.Compare)

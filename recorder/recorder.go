@@ -53,6 +53,9 @@ type Options struct {
 	// MiB when zero.
 	MaxLagTime  time.Duration
 	MaxLagBytes int64
+	// Trusted are earlier public halves of Signer, and those of other bastions on
+	// the same store: what they have signed is taken for true.
+	Trusted []ssh.PublicKey
 	// CheckpointEvery is how often a checkpoint is put into the ledger while
 	// anything happens. 1 min when zero.
 	CheckpointEvery time.Duration
@@ -263,7 +266,7 @@ func (r *Recorder) Recover(ctx context.Context) error {
 	var failed []error
 	for _, e := range entries {
 		id := e.Name()
-		if strings.HasSuffix(id, doneSuffix) {
+		if strings.HasSuffix(id, doneSuffix) || strings.HasSuffix(id, adoptingSuffix) {
 			os.RemoveAll(filepath.Join(r.spool(), id)) // a crash came in between
 			continue
 		}

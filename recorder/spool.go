@@ -179,8 +179,13 @@ func readJSON(path string, v any) (bool, error) {
 	return true, nil
 }
 
-// doneSuffix marks a directory that is being removed.
-const doneSuffix = ".done"
+// doneSuffix marks a directory that is being removed, and adoptingSuffix one
+// that is being made from what another bastion left in the store. A crash makes
+// both of no use.
+const (
+	doneSuffix     = ".done"
+	adoptingSuffix = ".adopting"
+)
 
 // discard removes a recording's directory, at one moment for those who look
 // for recordings.
