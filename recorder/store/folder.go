@@ -157,6 +157,19 @@ func readAtMost(r io.Reader, size, limit int64) ([]byte, error) {
 	return data, err
 }
 
+// Remove is Remover's. Folders that are empty then go, too.
+func (f *Folder) Remove(ctx context.Context, name string) error {
+	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
+		return err
+	}
+	if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for dir := path.Dir(name); dir != "." && os.Remove(f.path(dir)) == nil; dir = path.Dir(dir) {
+	}
+	return nil
+}
+
 // List is Store's.
 func (f *Folder) List(ctx context.Context, folder string) ([]Object, error) {
 	if err := errors.Join(checkFolder(folder), ctx.Err()); err != nil {

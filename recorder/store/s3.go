@@ -30,6 +30,12 @@ type S3Config struct {
 	AccessKey string
 	SecretKey string
 
+	// Lock keeps every object from being changed or removed for so many days
+	// (S3 Object Lock), "governance" or "compliance"; no lock when Days is 0. The
+	// bucket must have been made with Object Lock.
+	LockMode string
+	LockDays int
+
 	// OpTimeout bounds each operation, on top of the caller's context; 30 s when zero.
 	OpTimeout time.Duration
 }
@@ -40,6 +46,8 @@ type S3 struct {
 	bucket  string
 	prefix  string
 	timeout time.Duration
+	mode    minio.RetentionMode
+	keep    time.Duration // under Object Lock; 0 is none
 }
 
 // NewS3 returns the store. It does not reach out: Try does.
@@ -74,7 +82,10 @@ func NewS3(c S3Config) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
-	return &S3{client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout}, nil
+	return &S3{
+		client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout,
+		mode: minio.RetentionMode(strings.ToUpper(c.LockMode)), keep: time.Duration(c.LockDays) * 24 * time.Hour,
+	}, nil
 }
 
 func transport(timeout time.Duration) *http.Transport {
@@ -102,6 +113,10 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) 
 	defer cancel()
 	opts := minio.PutObjectOptions{ContentType: contentType(name), DisableMultipart: true}
 	opts.SetMatchETagExcept("*")
+	if s.keep > 0 {
+		opts.Mode, opts.RetainUntilDate = s.mode, time.Now().Add(s.keep).UTC()
+		opts.SendContentMd5 = true // S3 asks for it with a retention
+	}
 	put := func() (minio.UploadInfo, error) {
 		return s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), opts)
 	}
@@ -120,6 +135,20 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) 
 // be harmless, which a PUT is here: it makes an object or finds one.
 func brokenOff(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+}
+
+// checkLock finds out whether the bucket can lock what it is told to.
+func (s *S3) checkLock(ctx context.Context) error {
+	if s.keep == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	enabled, _, _, _, err := s.client.GetObjectLockConfig(ctx, s.bucket)
+	if err != nil || enabled != "Enabled" {
+		return fmt.Errorf("the bucket %s has no Object Lock; it must be made with it (%q, %v)", s.bucket, enabled, err)
+	}
+	return nil
 }
 
 func contentType(name string) string {
@@ -155,6 +184,34 @@ func (s *S3) Get(ctx context.Context, name, version string, limit int64) ([]byte
 	return data, info.VersionID, nil
 }
 
+// Remove is Remover's.
+func (s *S3) Remove(ctx context.Context, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + name, WithVersions: true, Recursive: true}) {
+		if o.Err != nil {
+			return s.failure(o.Err)
+		}
+		if o.Key != s.prefix+name {
+			continue // a longer name
+		}
+		if err := s.client.RemoveObject(ctx, s.bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID}); err != nil {
+			return fmt.Errorf("%s: %w", name, s.failure(err))
+		}
+	}
+	return s.ended(ctx)
+}
+
+func (s *S3) ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return s.failure(err)
+	}
+	return nil
+}
+
 // List is Store's.
 func (s *S3) List(ctx context.Context, folder string) ([]Object, error) {
 	if err := checkFolder(folder); err != nil {
@@ -176,8 +233,8 @@ func (s *S3) List(ctx context.Context, folder string) ([]Object, error) {
 		}
 		list = append(list, Object{Name: name, Size: o.Size})
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, s.failure(err)
+	if err := s.ended(ctx); err != nil {
+		return nil, err
 	}
 	sortByName(list)
 	return list, nil

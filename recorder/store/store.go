@@ -3,7 +3,8 @@
 //
 // Its one idea: an object is written once and never changed. Put refuses a name
 // that is taken, so that a bug, a second bastion or a thief with the bastion's
-// credentials can add but not rewrite. Nothing here deletes.
+// credentials can add but not rewrite. Only Remover deletes, for recordings whose
+// time is over.
 //
 // It knows nothing of sessions, compression or signatures, and it does not
 // retry: who calls knows how long it is worth trying.
@@ -52,6 +53,13 @@ type Store interface {
 	// with a slash), sorted by name: objects, and folders with a slash at the
 	// end of their name and size 0. A folder that is not there is empty.
 	List(ctx context.Context, folder string) ([]Object, error)
+}
+
+// Remover is a Store from which objects can be taken out.
+type Remover interface {
+	// Remove takes out an object with all its versions, or says why it stays. One
+	// that is not there is no error.
+	Remove(ctx context.Context, name string) error
 }
 
 // Object is an entry of a listing.
@@ -123,6 +131,11 @@ func Try(ctx context.Context, s Store) error {
 		return fmt.Errorf("the store overwrites objects although it was told not to (If-None-Match: *): recordings are not safe in it")
 	case !errors.Is(err, ErrExists):
 		return fmt.Errorf("writing %s again: %w", tryName, err)
+	}
+	if bucket, ok := s.(*S3); ok {
+		if err := bucket.checkLock(ctx); err != nil {
+			return err
+		}
 	}
 	data, _, err := s.Get(ctx, tryName, "", 1<<10)
 	if err != nil {

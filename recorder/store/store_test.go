@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/recorder/store/storetest"
 )
@@ -24,6 +27,59 @@ func TestFolder(t *testing.T) {
 }
 
 func TestS3(t *testing.T) { storetest.Run(t, storetest.StartVersity(t).Store()) }
+
+// What is put under Object Lock stays, whoever holds the keys: removing it leaves
+// a delete marker at most, and its version is still there.
+func TestS3Lock(t *testing.T) {
+	v := storetest.StartVersity(t)
+	client, err := minio.New(strings.TrimPrefix(v.Config.Endpoint, "http://"), &minio.Options{
+		Creds: credentials.NewStaticV4(v.Config.AccessKey, v.Config.SecretKey, ""), Region: "us-east-1",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := v.Config
+	open.LockMode, open.LockDays = "compliance", 1
+	s, err := store.NewS3(open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Try(t.Context(), s); err == nil {
+		t.Error("a bucket without Object Lock was taken for one with it")
+	}
+
+	for _, mode := range []string{"compliance", "governance"} {
+		c := v.Config
+		c.Bucket, c.LockMode, c.LockDays = "locked-"+mode, mode, 1
+		if err := client.MakeBucket(t.Context(), c.Bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := store.NewS3(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Try(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		version, err := s.Put(t.Context(), "a/b", []byte("kept"))
+		if err != nil || version == "" {
+			t.Fatalf("%q, %v", version, err)
+		}
+		if err := s.Remove(t.Context(), "a/b"); err == nil {
+			t.Errorf("%s: it was removed", mode)
+		}
+		name := strings.TrimPrefix(c.Prefix+"/a/b", "/")
+		if err := client.RemoveObject(t.Context(), c.Bucket, name, minio.RemoveObjectOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Get(t.Context(), "a/b", "", 10); !errors.Is(err, store.ErrNotExist) {
+			t.Errorf("%s: behind a delete marker: %v", mode, err)
+		}
+		if data, _, err := s.Get(t.Context(), "a/b", version, 10); err != nil || string(data) != "kept" {
+			t.Errorf("%s: the version: %q, %v", mode, data, err)
+		}
+	}
+}
 
 func TestS3SaysWhatIsWrong(t *testing.T) {
 	v := storetest.StartVersity(t)

@@ -72,6 +72,19 @@ func (m *Memory) Get(ctx context.Context, name, version string, limit int64) ([]
 	return slices.Clone(data), "v1", nil
 }
 
+// Remove is store.Remover's.
+func (m *Memory) Remove(ctx context.Context, name string) error {
+	if err := errors.Join(store.CheckName(name), ctx.Err()); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.objects, name)
+	delete(m.first, name)
+	m.puts = slices.DeleteFunc(m.puts, func(n string) bool { return n == name })
+	return nil
+}
+
 // List is Store's.
 func (m *Memory) List(ctx context.Context, folder string) ([]store.Object, error) {
 	if folder != "" && (!strings.HasSuffix(folder, "/") || store.CheckName(strings.TrimSuffix(folder, "/")) != nil) {

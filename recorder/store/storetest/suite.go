@@ -26,6 +26,7 @@ func Run(t *testing.T, s store.Store) {
 	t.Run("names", func(t *testing.T) { names(t, s) })
 	t.Run("listing", func(t *testing.T) { listing(t, s) })
 	t.Run("long listing", func(t *testing.T) { longListing(t, s) })
+	t.Run("what is removed is gone", func(t *testing.T) { removed(t, s) })
 	t.Run("an ended context", func(t *testing.T) { ended(t, s) })
 	t.Run("try", func(t *testing.T) {
 		for range 2 {
@@ -58,6 +59,26 @@ func comesBack(t *testing.T, s store.Store) {
 				t.Fatalf("Get says version %q, Put said %q", is, version)
 			}
 		}
+	}
+}
+
+func removed(t *testing.T, s store.Store) {
+	r, ok := s.(store.Remover)
+	if !ok {
+		t.Skip("it removes nothing")
+	}
+	put(t, s, "gone/a", []byte("a"))
+	put(t, s, "gone/ab", []byte("ab"))
+	for range 2 { // what is not there is no error
+		if err := r.Remove(t.Context(), "gone/a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.Get(t.Context(), "gone/a", "", 10); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("Get of what was removed: %v", err)
+	}
+	if got, _, err := s.Get(t.Context(), "gone/ab", "", 10); err != nil || string(got) != "ab" {
+		t.Errorf("its neighbour: %q, %v", got, err)
 	}
 }
 
