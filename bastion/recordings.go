@@ -82,10 +82,10 @@ func (r Recordings) listCommand(name string) *cobra.Command {
 			}
 			f.grep = strings.Join(append([]string{f.grep}, args...), " ") // the local shell took the quotes of --grep 'delete from'
 			now := time.Now()
-			if f.since, err = moment(since, now); err != nil {
+			if f.since, err = Moment(since, now); err != nil {
 				return err
 			}
-			if f.until, err = moment(until, now); err != nil {
+			if f.until, err = Moment(until, now); err != nil {
 				return err
 			}
 			return r.list(c, f, asJSON)
@@ -265,8 +265,9 @@ func (r Recordings) holds(ctx context.Context, id, text string) (bool, error) {
 
 var days = regexp.MustCompile(`^(\d{1,4})d$`)
 
-// moment reads a point in time, as a date or as how long ago.
-func moment(text string, now time.Time) (time.Time, error) {
+// Moment reads a point in time, as a date or as how long ago; the zero time of
+// an empty text.
+func Moment(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}

@@ -212,3 +212,52 @@ func TestLongCauseOutlivesTheProcess(t *testing.T) {
 		t.Fatalf("%v, %+v", err, report.Manifest)
 	}
 }
+
+// With durability: synced, no statement goes on before the disk has it; without,
+// the kernel is enough, and the next fsync finds out.
+func TestAStatementWaitsForTheDisk(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		s := storetest.NewMemory(t)
+		o := options(t.TempDir(), s)
+		o.Synced, o.SegmentEvery = synced, time.Hour
+		r := newRecorder(t, o)
+		want := request()
+		tape := begin(t, r, want)
+		statement := story()[5]
+		if err := tape.Append(statement); err != nil {
+			t.Fatal(err)
+		}
+		heal := recorder.FailSync(tape)
+		if err := tape.Append(out(statement.At, "not a statement")); err != nil {
+			t.Errorf("synced %v: output: %v", synced, err)
+		}
+		if err := tape.Append(statement); (err != nil) != synced {
+			t.Errorf("synced %v: a statement that the disk did not take: %v", synced, err)
+		}
+		heal()
+		end, summary := ending(want.ID, time.Second)
+		tape.Append(end)
+		tape.Seal(summary)
+		closed(t, r)
+	}
+}
+
+// Statements, and the segments that are cut meanwhile, get along.
+func TestSyncedStatementsAndCuts(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(t.TempDir(), s)
+	o.Synced, o.SegmentEvery = true, time.Millisecond
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	for i := range 200 {
+		appendAll(t, tape, session.Event{At: time.Duration(i) * time.Microsecond, Type: session.Statement, Statement: &session.StatementInfo{N: i + 1, Protocol: "simple", Text: "select 1"}})
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	proven(t, a)
+	if n := len(read(t, a, want.ID)); n < 201 {
+		t.Errorf("%d events are on the tape", n)
+	}
+}

@@ -129,6 +129,7 @@ type RecordingsConfig struct {
 	MaxLagBytes  int64
 	Redact       pgwire.Redaction
 	Recipients   []recorder.Recipient
+	Synced       bool     // a statement waits for the fsync
 	OldKeys      []string // files with the public halves of earlier signing keys
 }
 
@@ -150,6 +151,8 @@ type StoreConfig struct {
 	Region    string
 	AccessKey Secret
 	SecretKey Secret
+	LockMode  string // compliance or governance; of S3 Object Lock
+	LockDays  int    // 0: no lock by twokey
 }
 
 // open reads the store's secrets and returns the store. It reaches out to
@@ -168,7 +171,7 @@ func (c StoreConfig) open() (store.Store, error) {
 	}
 	return store.NewS3(store.S3Config{
 		Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket, Prefix: c.Prefix,
-		AccessKey: access, SecretKey: secret,
+		AccessKey: access, SecretKey: secret, LockMode: c.LockMode, LockDays: c.LockDays,
 	})
 }
 

@@ -377,11 +377,17 @@ var mistakes = []struct {
 	{"two passwords", "login: {user: app_rw, password: {file: secrets/rw}}", "login: {user: app_rw, password: {file: x}, password_command: [pass, show, db]}", []string{
 		"twokey.yaml:28:70: password_command: is one too many beside password",
 	}},
-	{"not built: lock", "region: us-east-1,", "region: us-east-1, lock: {mode: compliance, days: 365},", []string{
-		"twokey.yaml:13:63: lock: not built yet: Object Lock by twokey; leave it out and set a default retention on the bucket",
+	{"lock: for how long", "region: us-east-1,", "region: us-east-1, lock: {mode: compliance},", []string{
+		"twokey.yaml:13:63: lock: the key \"days\" is missing",
 	}},
-	{"not built: recipients", "  signing_key:", "  recipients: [age1]\n  signing_key:", []string{
-		"twokey.yaml:15:3: recipients: not built yet: encrypted recordings; leave it out",
+	{"lock: another mode", "region: us-east-1,", "region: us-east-1, lock: {mode: soft, days: 1},", []string{
+		"twokey.yaml:13:76: mode: \"soft\" is not known; allowed: compliance, governance",
+	}},
+	{"recipients: not of age's", "  signing_key:", "  recipients: [age1]\n  signing_key:", []string{
+		"twokey.yaml:15:15: recipients: \"age1\" is no recipient of age's; age-keygen prints one: age1…",
+	}},
+	{"durability: another word", "  signing_key:", "  durability: sync\n  signing_key:", []string{
+		"twokey.yaml:15:15: durability: \"sync\" is not known (did you mean \"synced\"?); allowed: spooled, synced",
 	}},
 	{"notify: neither", "admins: ", "notify: [{}]\nadmins: ", []string{
 		"twokey.yaml:18:10: notify: expected one of webhook and slack in each item",

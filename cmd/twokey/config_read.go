@@ -266,6 +266,11 @@ func (c *RecordingsConfig) read(v entry) {
 		field{"store", required, c.Store.read},
 		field{"s3", optional, func(v entry) { haveS3 = true; c.Store.readS3(v) }},
 		field{"segment", optional, c.readSegment},
+		field{"durability", optional, func(v entry) {
+			word := "spooled"
+			v.wordInto(&word, "spooled", "synced")
+			c.Synced = word == "synced"
+		}},
 		field{"recipients", optional, c.readRecipients},
 		field{"signing_key", required, func(v entry) { v.keyInto(&c.SigningKey) }},
 		field{"old_keys", optional, c.readOldKeys},
@@ -363,7 +368,15 @@ func (c *StoreConfig) readS3(v entry) {
 		field{"region", optional, func(v entry) { v.textInto(&c.Region) }},
 		field{"access_key", required, func(v entry) { v.secretInto(&c.AccessKey) }},
 		field{"secret_key", required, func(v entry) { v.secretInto(&c.SecretKey) }},
-		field{"lock", optional, notBuilt("Object Lock by twokey", "leave it out and set a default retention on the bucket")},
+		field{"lock", optional, c.readLock},
+	)
+}
+
+func (c *StoreConfig) readLock(v entry) {
+	c.LockMode = "compliance"
+	v.fields(
+		field{"mode", optional, func(v entry) { v.wordInto(&c.LockMode, "compliance", "governance") }},
+		field{"days", required, func(v entry) { v.numberInto(&c.LockDays, 1, 36500) }},
 	)
 }
 

@@ -290,14 +290,6 @@ const (
 	required presence = true
 )
 
-// notBuilt reads a key that the design has and this version does not: a
-// promise in a configuration that nothing keeps is worse than an error.
-func notBuilt(what, instead string) func(entry) {
-	return func(v entry) {
-		v.mistake(v.begin(), "%s: not built yet: %s; %s", v.name, what, instead)
-	}
-}
-
 // fields reads a mapping with these keys and no others.
 func (v entry) fields(list ...field) {
 	pairs, ok := v.pairs()

@@ -58,7 +58,7 @@ func recordingsCommand() *cobra.Command {
 	archive := &lateArchive{}
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) (err error) {
 		switch {
-		case c == cmd:
+		case c == cmd, c.Name() == "seal", c.Name() == "prune":
 			return nil
 		case c.Name() == exportName && isTerminal(c.OutOrStdout()):
 			return errExportHere
@@ -68,6 +68,7 @@ func recordingsCommand() *cobra.Command {
 	}
 	r := bastion.Recordings{Archive: archive, Play: playHere}
 	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
+	cmd.AddCommand(sealCommand(&at), pruneCommand(&at))
 	return cmd
 }
 

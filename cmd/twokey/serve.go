@@ -155,10 +155,14 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 	if err != nil {
 		return nil, err
 	}
+	trusted, err := c.trusted(signer)
+	if err != nil {
+		return nil, err
+	}
 	d.recorder, err = recorder.New(recorder.Options{
-		Dir: d.config.State, Store: s, Signer: signer, Version: version(), Log: d.log,
+		Dir: d.config.State, Store: s, Signer: signer, Trusted: trusted, Version: version(), Log: d.log,
 		SegmentEvery: c.SegmentEvery, SegmentBytes: c.SegmentBytes, MaxLagTime: c.MaxLagTime, MaxLagBytes: c.MaxLagBytes,
-		Recipients: c.Recipients,
+		Recipients: c.Recipients, Synced: c.Synced,
 	})
 	if err != nil {
 		return nil, err
@@ -166,8 +170,7 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 	if err := d.recorder.Recover(ctx); err != nil {
 		d.log.Error("recordings that could not be repaired stay in the spool", "error", err)
 	}
-	trusted, err := c.trusted(signer)
-	return recorder.OpenArchive(s, trusted, d.recorder), err
+	return recorder.OpenArchive(s, trusted, d.recorder), nil
 }
 
 // openCertificates loads the authorities and certifies the host's key.
@@ -241,6 +244,7 @@ func (d *daemon) run(ctx context.Context) error {
 	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
 	go func() { end(d.servePages()) }()
 	d.opener.sweep(ctx)
+	go d.adoptOrphans(ctx) // ends with ctx
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -248,6 +252,33 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("stopping")
 	return nil
+}
+
+// orphansEvery is how often a bastion looks for recordings that another one has
+// left without an end, and orphansSince how far back.
+const (
+	orphansEvery = 6 * time.Hour
+	orphansSince = 14 * 24 * time.Hour
+)
+
+// adoptOrphans seals them.
+func (d *daemon) adoptOrphans(ctx context.Context) {
+	tick := time.NewTicker(orphansEvery)
+	defer tick.Stop()
+	for {
+		ids, err := d.recorder.SealOrphans(ctx, recorder.Orphans{Since: time.Now().Add(-orphansSince)})
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("recordings of lost bastions not sealed", "error", err)
+		}
+		for _, id := range ids {
+			d.log.Warn("sealed the recording of a bastion that is gone", "session", id)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (d *daemon) serveSSH() error { return fmt.Errorf("ssh: %w", d.server.Serve(d.door)) }
