@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/twokey/twokey/session"
 )
@@ -53,4 +54,14 @@ type Reviews interface {
 	// Reviewed returns the last review of a session and whose it is; nothing
 	// when there is none.
 	Reviewed(id string) (what, by string)
+}
+
+// Ledger takes down what people do, and tells it to auditors.
+type Ledger interface {
+	// Note puts a deed into the ledger; its Time is set there. An error means that
+	// it may be lost.
+	Note(d session.Deed) error
+	// Deeds yields what people did in a time, oldest first. An error is about a
+	// part of it, and the sequence may go on behind it.
+	Deeds(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error]
 }

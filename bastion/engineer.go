@@ -19,10 +19,16 @@ import (
 func (v *visit) engineer(want wish) int {
 	status, err := v.open(want)
 	if err != nil {
-		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
+		v.refused(want, err)
 		return v.fail(err)
 	}
 	return status
+}
+
+// refused writes down why there is no session.
+func (v *visit) refused(want wish, err error) {
+	v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
+	v.did(session.DeedRefused, "", want.target.Name+"+"+want.mode.Name+": "+err.Error())
 }
 
 // open runs a session, or says why there is none.
@@ -136,11 +142,19 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	v.conn.serves(s)
 	defer v.conn.serves(nil)
 	status, _ = s.Run(v.ctx, v.terminal(in))
+	if cause := s.Summary().Cause; cause != nil {
+		v.did(session.DeedEnded, s.Request().ID, cause.Error())
+	}
 	return status
 }
 
 // announce writes into the log that somebody has asked for a session.
 func (v *visit) announce(r session.Request) {
+	what := session.DeedAsked
+	if r.BreakGlass {
+		what = session.DeedBrokeGlass
+	}
+	v.did(what, r.ID, strings.TrimSuffix(r.Target.Name+"+"+r.Mode.Name+": "+r.Reason, ": "))
 	about := []any{"session", r.ID, "target", r.Target.Name, "mode", r.Mode.Name, "reason", r.Reason}
 	if r.BreakGlass {
 		v.log.Warn("glass broken", append(about, "review", session.Brief(r.Mode.BreakGlass.Review))...)

@@ -162,8 +162,9 @@ func (c *connection) quietly(sc *ssh.ServerConn, who visitor, want wish, failed 
 	defer stop()
 	go v.keepalive(live) // ends with live
 	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "forwards", true)
+	v.did(session.DeedCameIn, "", fmt.Sprintf("as %s, certificate %d, to forward", session.OneLine(v.user, 64), v.who.Credential.Serial))
 	if _, err := v.open(want); err != nil {
-		v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
+		v.refused(want, err)
 		failed <- err
 		return
 	}

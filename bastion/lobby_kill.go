@@ -58,6 +58,7 @@ func (v *visit) kill(ctx context.Context, w io.Writer, id, why string) error {
 		why = "no reason given"
 	}
 	s.Kill(v.who, why)
+	v.did(session.DeedKilled, s.Request().ID, why)
 	v.log.Warn("session killed", "session", s.Request().ID, "reason", why)
 	select {
 	case <-s.Done():

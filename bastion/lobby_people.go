@@ -43,6 +43,7 @@ func (v *visit) login(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("no certificate could be made: %w", err)
 	}
+	v.did(session.DeedCertificate, "", fmt.Sprintf("%d for %s, until %s", cert.Serial, fingerprint(v.key), time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)))
 	v.log.Info("certificate issued", "serial", cert.Serial, "key_id", cert.KeyId, "key", fingerprint(v.key),
 		"until", time.Unix(int64(cert.ValidBefore), 0).UTC())
 	_, err = w.Write(ssh.MarshalAuthorizedKey(cert))

@@ -67,6 +67,11 @@ func (v *visit) revoke(w io.Writer, name, why string, undo bool) error {
 		return refusal("you would keep yourself out; ask another admin")
 	}
 	v.log.Warn("revocation", "revoked", r.Person, "subject", r.Subject, "why", r.Why, "undo", undo)
+	what := session.DeedRevoked
+	if undo {
+		what = session.DeedReinstated
+	}
+	v.did(what, "", strings.TrimSuffix(r.Person+": "+r.Why, ": "))
 	failed := v.server.Revocations.Add(r)
 	if undo {
 		if failed == nil {

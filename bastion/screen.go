@@ -39,8 +39,10 @@ func (v *visit) shadow(id string) error {
 	}
 	v.server.seats.sits(b, v.who)
 	v.log.Info("sat down as shadow", "session", s.Request().ID, "terminal", v.pty)
+	v.did(session.DeedSatDown, s.Request().ID, "")
 	why, err := v.watch(seat, b.view, size)
 	seat.Leave(why)
+	v.did(session.DeedGotUp, s.Request().ID, why)
 	v.log.Info("shadow left", "session", s.Request().ID, "why", why)
 	return err
 }

@@ -44,6 +44,7 @@ type Options struct {
 	Archive     Archive
 	Revocations Revocations
 	Notifier    Notifier // may be nil
+	Ledger      Ledger   // may be nil
 	Reviews     Reviews  // without it no glass is broken
 
 	// Open makes a session that has not begun: its tape is ready, or the
@@ -106,8 +107,9 @@ func (l Limits) orDefaults() Limits {
 // Server is the bastion's SSH server.
 type Server struct {
 	Options
-	roll  roll
-	seats seating
+	roll     roll
+	seats    seating
+	refusals refusals
 }
 
 // New checks that the parts are there.

@@ -167,6 +167,7 @@ func (v *visit) run() {
 	defer stop()
 	go v.keepalive(live) // ends with live; nothing depends on what it still does
 	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "terminal", v.pty)
+	v.did(session.DeedCameIn, "", fmt.Sprintf("as %s, certificate %d", session.OneLine(v.user, 64), v.who.Credential.Serial))
 	status := v.serve()
 	v.log.Debug("left", "status", status)
 	v.ch.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))

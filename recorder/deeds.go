@@ -2,14 +2,17 @@ package recorder
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,4 +159,128 @@ func (b *books) entries() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.head.Ledger.Sequence
+}
+
+// Deeds yields what people did from one moment to another, by the ledgers of all
+// nodes, oldest first, as far as it has reached the store, and what this node has
+// not brought there yet. An entry that is not proven is an error, and the
+// sequence goes on behind it. Texts are as the store has them: clean them before a
+// terminal sees them.
+func (a *Archive) Deeds(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error] {
+	return func(yield func(session.Deed, error) bool) {
+		u := &auditor{Archive: a, ctx: ctx}
+		here, err := a.unsent()
+		if err != nil && !yield(session.Deed{}, err) {
+			return
+		}
+		for day := since.UTC().Truncate(24 * time.Hour); !day.After(until); day = day.Add(24 * time.Hour) {
+			list, err := u.deedsOf(day, here)
+			for _, p := range u.problems {
+				err = errors.Join(err, errors.New(p))
+			}
+			u.problems = nil
+			if err != nil && !yield(session.Deed{}, err) {
+				return
+			}
+			for _, d := range list {
+				if !d.Time.Before(since) && !d.Time.After(until) && !yield(d, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// unsent are the entries that wait for the store here, and the deeds that are in
+// no entry yet, as if they were one.
+func (a *Archive) unsent() (list []Entry, err error) {
+	if a.books == nil {
+		return nil, nil
+	}
+	d, b := a.books.deeds, a.books.books
+	d.mu.Lock()
+	waiting := slices.Clone(d.waiting)
+	d.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	names, err := b.waiting()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		var e Entry
+		if there, err := readJSON(filepath.Join(b.ledger(), name), &e); err != nil {
+			return nil, err
+		} else if there { // not sent meanwhile
+			list = append(list, e)
+		}
+	}
+	return append(list, Entry{Type: EntryDeeds, Time: time.Now(), Deeds: waiting}), nil
+}
+
+// deedsOf reads one day of all ledgers. here are entries that may not be there yet.
+func (u *auditor) deedsOf(day time.Time, here []Entry) (list []session.Deed, err error) {
+	type place struct {
+		node   string
+		number int64
+	}
+	seen := map[place]bool{}
+	for _, e := range here {
+		if e.Time.UTC().Truncate(24 * time.Hour).Equal(day) {
+			seen[place{e.Node, e.Sequence}] = true
+			list = append(list, e.deeds()...)
+		}
+	}
+	nodes, err := u.store.List(u.ctx, "ledger/")
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		if !n.Folder() {
+			continue
+		}
+		names, err := u.entries(n.Name+day.Format("2006/01/02/"), 0)
+		if err != nil {
+			return list, err
+		}
+		for _, name := range names {
+			e, _, err := u.entry(name)
+			if err != nil {
+				return list, err
+			}
+			if e != nil && !seen[place{e.Node, e.Sequence}] {
+				list = append(list, e.deeds()...)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b session.Deed) int { return a.Time.Compare(b.Time) })
+	return list, nil
+}
+
+// deeds are what people did, by an entry.
+func (e Entry) deeds() []session.Deed {
+	d := session.Deed{Time: e.Time, Who: e.Who, Session: e.Session, Text: strings.TrimSpace(e.What + " " + e.Note)}
+	switch e.Type {
+	case EntryDeeds:
+		return e.Deeds
+	case EntryViewed:
+		d.What = session.DeedViewed
+	case EntryReviewed:
+		d.What = session.DeedReviewed
+	case EntryPruned:
+		d.What, d.Text = session.DeedPruned, fmt.Sprintf("%d recordings", len(e.Pruned))
+	case EntryStarted, EntryStopped:
+		d.What, d.Text = session.DeedType(e.Type), e.Node
+	default:
+		return nil
+	}
+	return []session.Deed{d}
+}
+
+// Note is Recorder's.
+func (a *Archive) Note(d session.Deed) error {
+	if a.books == nil {
+		return errNoBooks
+	}
+	return a.books.Note(d)
 }

@@ -18,7 +18,6 @@ type DeedType string
 
 const (
 	DeedCameIn      DeedType = "came-in"
-	DeedSignedIn    DeedType = "signed-in"   // at the identity provider
 	DeedCertificate DeedType = "certificate" // was issued to them
 	DeedRefused     DeedType = "refused"
 	DeedAsked       DeedType = "asked" // for a session
@@ -30,4 +29,6 @@ const (
 	DeedReinstated  DeedType = "reinstated"
 	DeedViewed      DeedType = "viewed"
 	DeedReviewed    DeedType = "reviewed"
+	DeedEnded       DeedType = "ended"  // a session; Text is the cause
+	DeedPruned      DeedType = "pruned" // recordings were removed, their time being over
 )

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
@@ -68,7 +69,7 @@ func recordingsCommand() *cobra.Command {
 	}
 	r := bastion.Recordings{Archive: archive, Play: playHere}
 	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
-	cmd.AddCommand(sealCommand(&at), pruneCommand(&at))
+	cmd.AddCommand(sealCommand(&at), pruneCommand(&at), bastion.AuditCommand(archive.deeds))
 	return cmd
 }
 
@@ -97,7 +98,7 @@ func playHere(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Ev
 }
 
 // open returns the archive.
-func (p *whereabouts) open() (bastion.Archive, error) {
+func (p *whereabouts) open() (*recorder.Archive, error) {
 	s, keys, err := p.find()
 	if err != nil {
 		return nil, err
@@ -191,4 +192,9 @@ func (p *whereabouts) fromConfig() (store.Store, []ssh.PublicKey, error) {
 }
 
 // lateArchive is the archive that the flags name, once they have been read.
-type lateArchive struct{ bastion.Archive }
+type lateArchive struct{ *recorder.Archive }
+
+// deeds is Archive.Deeds, once there is one.
+func (l *lateArchive) deeds(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error] {
+	return l.Deeds(ctx, since, until)
+}

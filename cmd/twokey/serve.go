@@ -124,7 +124,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession,
+		Sessions: &d.sessions, Archive: archive, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession,
 		CheckArgs: psql.CheckArgs, TurnAway: pgwire.TurnAway, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
