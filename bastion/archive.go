@@ -27,10 +27,10 @@ type Archive interface {
 	Events(ctx context.Context, id string) iter.Seq2[session.Event, error]
 	// Export writes one asciicast v2 file.
 	Export(ctx context.Context, id string, w io.Writer) error
-	// Verify checks the recordings, all of them and the ledger when ids is
-	// empty, and writes a line for each to w. An error says that something
-	// was found, or could not be checked.
-	Verify(ctx context.Context, ids []string, w io.Writer) error
+	// Judge verifies recordings and writes a line for each to w. The error is
+	// session.Unproven when something was found, and else says why it could
+	// not be done.
+	Judge(ctx context.Context, how session.Verification, w io.Writer) error
 	// Viewed puts into the books that a person looked: what is "replay",
 	// "export", "verify" or "search", and id is empty for all. When it fails
 	// they do not get to see it.

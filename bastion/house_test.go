@@ -378,13 +378,13 @@ func (a *archive) Export(_ context.Context, id string, w io.Writer) error {
 	return err
 }
 
-func (a *archive) Verify(ctx context.Context, ids []string, w io.Writer) error {
+func (a *archive) Judge(ctx context.Context, how session.Verification, w io.Writer) error {
 	if a.slow {
 		fmt.Fprintln(w, "checking")
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	fmt.Fprintf(w, "ok %v\n", ids)
+	fmt.Fprintf(w, "ok %v\n", how.IDs)
 	return a.finding
 }
 

@@ -155,9 +155,18 @@ func TestOnlyAuditorsLookAndItIsWrittenDown(t *testing.T) {
 	if !strings.Contains(h.log.String(), "msg=audit person=dave") {
 		t.Error("no audit line in the log")
 	}
-	h.archive.finding = errors.New("1 of 2 recordings is not whole")
-	if out, errs, status := h.run(dave, "lobby", "verify "+old); status != 1 || out == "" || !strings.Contains(errs, "not whole") {
-		t.Errorf("a finding: status %d, %q, %q", status, out, errs)
+	for said, verdict := range map[string]struct {
+		err    error
+		status int
+	}{
+		"1 of 2 recordings are not proven": {session.Unproven{Recordings: 1, Of: 2, Ledger: 1}, 1},
+		"the store cannot be reached":      {errors.New("the store cannot be reached"), 2},
+		"2 findings in the ledger":         {session.Unproven{Of: 2, Ledger: 2}, 3},
+	} {
+		h.archive.finding = verdict.err
+		if out, errs, status := h.run(dave, "lobby", "verify "+old); status != verdict.status || out == "" || !strings.Contains(errs, said) {
+			t.Errorf("%s: status %d, %q, %q", said, status, out, errs)
+		}
 	}
 	x := h.terminal(dave, "lobby", "export "+old)
 	x.sees("not to a terminal")

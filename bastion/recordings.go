@@ -37,6 +37,8 @@ type Recordings struct {
 	// "export", "verify", "search"; id is empty for all of them): it allows and
 	// puts it into the books, or says why not. Nil allows.
 	Look func(ctx context.Context, what, id string) error
+	// Progress is told how far a verification is; nil when nobody looks.
+	Progress func(done, total int)
 	// Play shows events at a pace; it is the caller who has a terminal.
 	Play func(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error
 }
@@ -330,11 +332,20 @@ func (r Recordings) exportCommand(name string) *cobra.Command {
 	}
 }
 
+// Exit statuses of verify.
+const (
+	statusUnproven = 1 // a recording is not what was recorded
+	statusUndone   = 2 // something could not be verified
+	statusLedger   = 3 // the recordings are proven, and the ledger tells of others, or otherwise
+)
+
 func (r Recordings) verifyCommand(name string) *cobra.Command {
-	var all bool
+	var all, asJSON bool
 	c := &cobra.Command{
 		Use:   name + " ID|--all",
 		Short: "prove recordings, or say what is wrong with them",
+		Long: "Prove recordings, or say what is wrong with them.\n\n" +
+			"Exit status: 0 all is proven; 1 a recording is not; 2 it could not be verified; 3 the ledger does not agree.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return misuse("%s takes IDs, or --all", name)
@@ -343,7 +354,7 @@ func (r Recordings) verifyCommand(name string) *cobra.Command {
 			for i, arg := range args {
 				id, err := r.find(c.Context(), arg)
 				if err != nil {
-					return err
+					return failure{statusUndone, err.Error()}
 				}
 				ids[i] = id
 			}
@@ -352,11 +363,27 @@ func (r Recordings) verifyCommand(name string) *cobra.Command {
 					return err
 				}
 			}
-			return r.Archive.Verify(c.Context(), ids, shadow.NewFilter(c.OutOrStdout()))
+			how := session.Verification{IDs: ids, JSON: asJSON, Progress: r.Progress}
+			return verdict(r.Archive.Judge(c.Context(), how, shadow.NewFilter(c.OutOrStdout())))
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every recording and the ledger")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
+}
+
+// verdict gives the outcome of a verification its exit status.
+func verdict(err error) error {
+	var found session.Unproven
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &found):
+		return failure{statusUndone, session.OneLine(err.Error(), 1000)}
+	case found.Recordings > 0:
+		return failure{statusUnproven, found.Error()}
+	}
+	return failure{statusLedger, found.Error()}
 }
 
 // idsOrAll is what is looked at; empty names all.
@@ -407,7 +434,7 @@ func (noArchive) Events(context.Context, string) iter.Seq2[session.Event, error]
 
 func (noArchive) Export(context.Context, string, io.Writer) error { return errNoArchive }
 
-func (noArchive) Verify(context.Context, []string, io.Writer) error { return errNoArchive }
+func (noArchive) Judge(context.Context, session.Verification, io.Writer) error { return errNoArchive }
 
 func (noArchive) Viewed(context.Context, session.Identity, string, string) error {
 	return errNoArchive

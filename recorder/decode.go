@@ -27,6 +27,10 @@ type decoder struct {
 	at    time.Duration
 	about *About // from the second line
 	ended bool   // an end event was read
+
+	// skim leaves out the events of output and input, whose lines are checked and
+	// not decoded: a verifier has no use for what they say.
+	skim bool
 }
 
 // line reads the next line, without its line break. It returns an event, or
@@ -40,21 +44,101 @@ func (d *decoder) line(p []byte) (*session.Event, error) {
 	if d.lines == 1 {
 		return nil, d.header(p)
 	}
+	if d.skim && d.lines > 2 {
+		if at, ok := skim(p); ok {
+			return nil, d.time(at)
+		}
+	}
 	at, code, data, err := splitLine(p)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case at < d.at:
-		return nil, fmt.Errorf("%w: its time lies before that of the line before it", errLine)
-	case d.ended:
-		return nil, fmt.Errorf("%w: it comes after the end", errLine)
+	if err := d.time(at); err != nil {
+		return nil, err
 	}
-	d.at = at
 	if d.lines == 2 {
 		return nil, d.begin(code, data)
 	}
 	return d.event(at, code, data)
+}
+
+// time takes the time of a line.
+func (d *decoder) time(at time.Duration) error {
+	switch {
+	case at < d.at:
+		return fmt.Errorf("%w: its time lies before that of the line before it", errLine)
+	case d.ended:
+		return fmt.Errorf("%w: it comes after the end", errLine)
+	}
+	d.at = at
+	return nil
+}
+
+// skim reads a line of output or input, in the way that they are usually
+// written, and checks that it is one: UTF-8, and a JSON string. What it does not
+// know it leaves to splitLine.
+func skim(p []byte) (at time.Duration, ok bool) {
+	comma := bytes.IndexByte(p[:min(len(p), 24)], ',')
+	if comma < 2 || p[0] != '[' || !utf8.Valid(p) {
+		return 0, false
+	}
+	at, err := parseTime(string(p[1:comma]))
+	text, isText := bytes.CutSuffix(p[comma:], []byte(`"]`))
+	if err != nil || !isText || !bytes.HasPrefix(text, []byte(`,"o","`)) && !bytes.HasPrefix(text, []byte(`,"i","`)) || !isDigits(p[1:comma]) {
+		return 0, false
+	}
+	text = text[len(`,"o","`):]
+	for i := 0; i < len(text); i++ {
+		if plainInString[text[i]] {
+			continue
+		}
+		if text[i] != '\\' || i+1 == len(text) {
+			return 0, false
+		}
+		i++
+		switch text[i] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if len(text)-i < 5 || !isHex(text[i+1:i+5]) {
+				return 0, false
+			}
+			i += 4
+		default:
+			return 0, false
+		}
+	}
+	return at, true
+}
+
+// plainInString are the bytes that stand for themselves in a JSON string (RFC 8259 7).
+var plainInString = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return plain
+}()
+
+// isDigits reports whether it is a number as times are written: 12.000345.
+func isDigits(p []byte) bool {
+	whole, fraction, _ := bytes.Cut(p, []byte{'.'})
+	digits := func(p []byte) bool {
+		for _, c := range p {
+			if c < '0' || c > '9' {
+				return false
+			}
+		}
+		return len(p) > 0
+	}
+	return digits(whole) && digits(fraction) && (len(whole) == 1 || whole[0] != '0')
+}
+
+func isHex(p []byte) bool {
+	for _, c := range p {
+		if !('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *decoder) header(p []byte) error {

@@ -72,15 +72,19 @@ func unpack(name string, stored []byte, identities []Identity) ([]byte, error) {
 	return decompress(compressed)
 }
 
+// unzstd is safe for concurrent use by DecodeAll.
+var unzstd = func() *zstd.Decoder {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPlain))
+	if err != nil {
+		panic(err) // the options are wrong
+	}
+	return z
+}()
+
 // decompress returns the plain bytes of a segment, at most maxPlain of them.
 func decompress(stored []byte) ([]byte, error) {
-	z, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
-	plain, err := io.ReadAll(io.LimitReader(z, maxPlain+1))
-	if err == nil && len(plain) > maxPlain {
+	plain, err := unzstd.DecodeAll(stored, nil)
+	if err == nil && len(plain) > maxPlain || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		err = fmt.Errorf("it becomes more than %d bytes", maxPlain)
 	}
 	return plain, err

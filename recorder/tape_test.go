@@ -615,3 +615,23 @@ func logTo() io.Writer {
 	}
 	return io.Discard
 }
+
+// What the verifier skims over is what everyone else reads, to the same time.
+func FuzzSkim(f *testing.F) {
+	for _, line := range []string{
+		`[1.000002,"o","a\\u001b[0m\\r\\n"]`, `[0.000000,"i",""]`, `[1.5,"o","\\ud800"]`, `[01.0,"o","x"]`, `[1e3,"o","x"]`, `[1.0,"o","\\x"]`,
+		`[1.0,"o","a"b"]`, `[1.0,"o","\\"]`, `[1.0,"m","x"]`, "[1.0,\"o\",\"\x01\"]", "[1.0,\"o\",\"\xff\"]", `[1.0,"o","x"] `, `[.5,"o","x"]`, `[99999999999.0,"o",""]`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		at, ok := recorder.Skim(line)
+		if !ok {
+			return
+		}
+		also, code, _, err := recorder.Split(line)
+		if err != nil || also != at || code != "o" && code != "i" {
+			t.Fatalf("%q is skimmed as a line at %v, and read as %v, %q, %v", line, at, also, code, err)
+		}
+	})
+}

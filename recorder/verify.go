@@ -174,7 +174,7 @@ func (v *verifier) links(m *Manifest) {
 // tape reads every segment and compares what is on the tape with what the
 // manifest says.
 func (v *verifier) tape(m *Manifest) error {
-	t := tally{flags: map[string]bool{}}
+	t := tally{decoder: decoder{skim: true}, flags: map[string]bool{}}
 	for _, s := range m.Segments {
 		plain, err := v.stored(s)
 		if err != nil {
@@ -392,42 +392,57 @@ func sum(p []byte) string {
 }
 
 // Verify checks recordings, or all of them and the ledgers when ids is empty,
-// and writes a line about each to w. An error says that something was found or
-// could not be checked.
+// and writes a line about each to w. See Judge.
 func (a *Archive) Verify(ctx context.Context, ids []string, w io.Writer) error {
-	if len(ids) == 0 {
-		return a.verifyAll(ctx, w)
+	return a.Judge(ctx, session.Verification{IDs: ids}, w)
+}
+
+// Judge verifies recordings and writes a line about each to w. The error is
+// session.Unproven when something was found, and else says why it could not be done.
+func (a *Archive) Judge(ctx context.Context, how session.Verification, w io.Writer) error {
+	if len(a.keys) == 0 {
+		return errors.New("there are no public keys to verify with")
 	}
-	bad := 0
-	for _, id := range ids {
+	if len(how.IDs) == 0 {
+		return a.judgeAll(ctx, how, w)
+	}
+	bad, undone := 0, error(nil)
+	for i, id := range how.IDs {
 		r, err := a.Check(ctx, id)
-		if err != nil && (len(ids) == 1 || ctx.Err() != nil) {
+		if err != nil && (len(how.IDs) == 1 || ctx.Err() != nil) {
 			return err
 		}
 		if r.ID == "" {
 			r.ID = id
 		}
 		if err != nil {
+			undone = errors.Join(undone, fmt.Errorf("%s: %w", id, err))
 			r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
-		}
-		if len(r.Findings) > 0 {
+		} else if len(r.Findings) > 0 {
 			bad++
 		}
-		if err := r.print(w); err != nil {
+		if err := r.write(w, how.JSON); err != nil {
 			return err
 		}
+		if how.Progress != nil {
+			how.Progress(i+1, len(how.IDs))
+		}
 	}
-	return verdict(bad, len(ids))
+	if bad > 0 {
+		return session.Unproven{Recordings: bad, Of: len(how.IDs)}
+	}
+	return undone
 }
 
-func verdict(bad, all int) error {
-	switch {
-	case bad == 0:
-		return nil
-	case all == 1:
-		return errors.New("this recording is not proven")
+// write writes what became of a recording.
+func (r Report) write(w io.Writer, asJSON bool) error {
+	if !asJSON {
+		return r.print(w)
 	}
-	return fmt.Errorf("%d of %d recordings are not proven", bad, all)
+	return json.NewEncoder(w).Encode(struct {
+		Report
+		Proven bool `json:"proven"`
+	}{r, len(r.Findings) == 0 && !r.Running})
 }
 
 // print writes a line for a recording, and one more for each finding.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,9 @@ const settle = 10 * time.Minute
 type auditor struct {
 	*Archive
 	ctx       context.Context
+	how       session.Verification
 	w         io.Writer
+	undone    error // what could not be checked
 	all, bad  int
 	manifests map[string]sealed             // by session
 	chains    map[string][]sealed           // by node
@@ -56,12 +59,11 @@ type sealed struct {
 	first                    string // SHA-256 of its first segment
 }
 
-func (a *Archive) verifyAll(ctx context.Context, w io.Writer) error {
-	if len(a.keys) == 0 {
-		return errors.New("there are no public keys to verify with")
+func (a *Archive) judgeAll(ctx context.Context, how session.Verification, w io.Writer) error {
+	u := &auditor{
+		Archive: a, ctx: ctx, how: how, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{},
+		begun: map[string]announced{}, there: map[string]bool{}, pruned: map[string]bool{},
 	}
-	u := &auditor{Archive: a, ctx: ctx, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{},
-		begun: map[string]announced{}, there: map[string]bool{}, pruned: map[string]bool{}}
 	if err := u.recordings(); err != nil {
 		return err
 	}
@@ -74,63 +76,110 @@ func (a *Archive) verifyAll(ctx context.Context, w io.Writer) error {
 	u.manifestChains()
 	u.forgotten()
 	u.vanished()
-	for _, end := range u.ends {
-		if _, err := fmt.Fprintf(w, "ledger  %s\n", end); err != nil {
-			return err
-		}
-	}
-	for _, p := range u.problems {
-		if _, err := fmt.Fprintf(w, "ledger  %s\n", p); err != nil {
-			return err
-		}
-	}
-	if _, err := fmt.Fprintf(w, "%d recordings, %d not proven; %d findings in the ledger\n", u.all, u.bad, len(u.problems)); err != nil {
+	if err := u.sum(); err != nil {
 		return err
 	}
-	if u.bad == 0 && len(u.problems) > 0 {
-		return fmt.Errorf("%d findings in the ledger", len(u.problems))
+	if u.bad > 0 || len(u.problems) > 0 {
+		return session.Unproven{Recordings: u.bad, Of: max(u.all, 2), Ledger: len(u.problems)}
 	}
-	return verdict(u.bad, max(u.all, 2))
+	return u.undone
+}
+
+// sum writes what was found in the ledgers, and how much in all.
+func (u *auditor) sum() error {
+	if u.how.JSON {
+		return json.NewEncoder(u.w).Encode(struct {
+			Recordings int      `json:"recordings"`
+			Unproven   int      `json:"unproven"`
+			Ledgers    []string `json:"ledgers"`
+			Findings   []string `json:"ledger_findings"`
+		}{u.all, u.bad, u.ends, u.problems})
+	}
+	for _, line := range slices.Concat(u.ends, u.problems) {
+		if _, err := fmt.Fprintf(u.w, "ledger  %s\n", line); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(u.w, "%d recordings, %d not proven; %d findings in the ledger\n", u.all, u.bad, len(u.problems))
+	return err
 }
 
 func (u *auditor) problem(format string, args ...any) {
 	u.problems = append(u.problems, fmt.Sprintf(format, args...))
 }
 
+// recordings verifies them, several at once, and tells of them in order.
 func (u *auditor) recordings() error {
+	var ids []string
 	for place, err := range u.places(u.ctx) {
 		if err != nil {
 			return err
 		}
-		u.there[idOf(place)] = true
-		r, err := u.Check(u.ctx, idOf(place))
-		if err != nil {
-			if u.ctx.Err() != nil {
-				return err
+		ids = append(ids, idOf(place))
+	}
+	type checked struct {
+		report Report
+		err    error
+	}
+	atWork := make(chan chan checked, 2*runtime.GOMAXPROCS(0)) // each holds one segment in memory
+	ctx, stop := context.WithCancel(u.ctx)
+	defer stop()
+	go func() { // ends with ctx or the last recording
+		defer close(atWork)
+		for _, id := range ids {
+			result := make(chan checked, 1)
+			select {
+			case atWork <- result:
+			case <-ctx.Done():
+				return
 			}
-			r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+			go func() {
+				r, err := u.Check(ctx, id)
+				result <- checked{r, err}
+			}()
 		}
-		if r.Running {
-			if _, err := fmt.Fprintf(u.w, "%s  running, or on its way to the store\n", r.ID); err != nil {
-				return err
-			}
-			continue
-		}
-		u.all++
-		if len(r.Findings) > 0 {
-			u.bad++
-		}
-		if m := r.Manifest; m != nil {
-			s := sealed{id: r.ID, node: m.sealer(), hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended,
-				engineer: m.Session.Engineer, first: m.Segments[0].SHA256}
-			u.manifests[s.id] = s
-			u.chains[s.node] = append(u.chains[s.node], s)
-		}
-		if err := r.print(u.w); err != nil {
+	}()
+	done := 0
+	for result := range atWork {
+		c := <-result
+		if err := u.recording(c.report, c.err); err != nil {
 			return err
 		}
+		if done++; u.how.Progress != nil {
+			u.how.Progress(done, len(ids))
+		}
 	}
-	return nil
+	return u.ctx.Err()
+}
+
+// recording takes one into account.
+func (u *auditor) recording(r Report, err error) error {
+	if err != nil {
+		if u.ctx.Err() != nil {
+			return err
+		}
+		r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+		u.undone = errors.Join(u.undone, fmt.Errorf("%s: %w", r.ID, err))
+	}
+	u.there[r.ID] = true
+	if r.Running {
+		if u.how.JSON {
+			return r.write(u.w, true)
+		}
+		_, err := fmt.Fprintf(u.w, "%s  running, or on its way to the store\n", r.ID)
+		return err
+	}
+	u.all++
+	if len(r.Findings) > 0 {
+		u.bad++
+	}
+	if m := r.Manifest; m != nil {
+		s := sealed{id: r.ID, node: m.sealer(), hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended,
+			engineer: m.Session.Engineer, first: m.Segments[0].SHA256}
+		u.manifests[s.id] = s
+		u.chains[s.node] = append(u.chains[s.node], s)
+	}
+	return r.write(u.w, u.how.JSON)
 }
 
 // manifestChains looks for numbers that are missing among the manifests of a

@@ -67,7 +67,7 @@ func recordingsCommand() *cobra.Command {
 		archive.Archive, err = at.open()
 		return err
 	}
-	r := bastion.Recordings{Archive: archive, Play: playHere}
+	r := bastion.Recordings{Archive: archive, Play: playHere, Progress: progressHere()}
 	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
 	cmd.AddCommand(sealCommand(&at), pruneCommand(&at), bastion.AuditCommand(archive.deeds))
 	return cmd
@@ -197,4 +197,25 @@ type lateArchive struct{ *recorder.Archive }
 // deeds is Archive.Deeds, once there is one.
 func (l *lateArchive) deeds(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error] {
 	return l.Deeds(ctx, since, until)
+}
+
+// progressHere draws a line on this terminal, at most ten times a second.
+func progressHere() func(done, total int) {
+	if !isTerminal(os.Stderr) {
+		return nil
+	}
+	var last time.Time
+	return func(done, total int) {
+		now := time.Now()
+		if done < total && now.Sub(last) < 100*time.Millisecond {
+			return
+		}
+		last = now
+		const width = 30
+		full := width * done / max(total, 1)
+		fmt.Fprintf(os.Stderr, "\r\x1b[K[%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
+		if done == total {
+			fmt.Fprint(os.Stderr, "\r\x1b[K")
+		}
+	}
 }
