@@ -25,6 +25,8 @@ type Archive interface {
 	// terminal's first size comes first, as a Resize. The bytes are kept
 	// raw, and valid only until the next event. An error ends the sequence.
 	Events(ctx context.Context, id string) iter.Seq2[session.Event, error]
+	// Summary returns what listings show of one session.
+	Summary(ctx context.Context, id string) (session.Summary, error)
 	// Export writes one asciicast v2 file.
 	Export(ctx context.Context, id string, w io.Writer) error
 	// Judge verifies recordings and writes a line for each to w. The error is

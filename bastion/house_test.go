@@ -378,6 +378,15 @@ func (a *archive) Export(_ context.Context, id string, w io.Writer) error {
 	return err
 }
 
+func (a *archive) Summary(_ context.Context, id string) (session.Summary, error) {
+	for s := range a.List(context.Background()) {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return session.Summary{}, session.ErrNoRecording
+}
+
 func (a *archive) Judge(ctx context.Context, how session.Verification, w io.Writer) error {
 	if a.slow {
 		fmt.Fprintln(w, "checking")

@@ -314,24 +314,6 @@ func (r Recordings) playCommand(name string) *cobra.Command {
 	return c
 }
 
-func (r Recordings) exportCommand(name string) *cobra.Command {
-	return &cobra.Command{
-		Use:   name + " ID",
-		Short: "a plain asciicast v2 file on standard output",
-		Args:  oneID,
-		RunE: func(c *cobra.Command, args []string) error {
-			id, err := r.find(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := r.look(c.Context(), "export", id); err != nil {
-				return err
-			}
-			return r.Archive.Export(c.Context(), id, c.OutOrStdout())
-		},
-	}
-}
-
 // Exit statuses of verify.
 const (
 	statusUnproven = 1 // a recording is not what was recorded
@@ -430,6 +412,10 @@ func (noArchive) List(context.Context) iter.Seq2[session.Summary, error] {
 
 func (noArchive) Events(context.Context, string) iter.Seq2[session.Event, error] {
 	return nothing[session.Event](errNoArchive)
+}
+
+func (noArchive) Summary(context.Context, string) (session.Summary, error) {
+	return session.Summary{}, errNoArchive
 }
 
 func (noArchive) Export(context.Context, string, io.Writer) error { return errNoArchive }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
@@ -96,6 +97,49 @@ func (a *Archive) summary(ctx context.Context, place string) (session.Summary, e
 		return session.Summary{}, fmt.Errorf("recording %s: its manifest is that of %.40q", idOf(place), m.Session.ID)
 	}
 	return m.Summary(), nil
+}
+
+// Summary returns what listings show of one session: by its manifest, proven where
+// keys are trusted, or by the beginning of its tape while it has none.
+func (a *Archive) Summary(ctx context.Context, id string) (session.Summary, error) {
+	place, err := folder(id)
+	if err != nil {
+		return session.Summary{}, fmt.Errorf("%w: %w", ErrNoRecording, err)
+	}
+	m, err := a.manifest(ctx, place)
+	if err != nil {
+		return session.Summary{}, fmt.Errorf("recording %s: %w", id, err)
+	}
+	if m != nil {
+		return m.Summary(), nil
+	}
+	d := &decoder{}
+	for plain, err := range a.plain(ctx, id) {
+		if err == nil {
+			err = eachLine(plain, func(line []byte) error {
+				if d.about != nil {
+					return errEnough
+				}
+				_, err := d.line(line)
+				return err
+			})
+		}
+		if d.about == nil && err != nil {
+			return session.Summary{}, fmt.Errorf("recording %s: %w", id, err)
+		}
+		break
+	}
+	if d.about == nil || d.about.ID != id {
+		return session.Summary{}, fmt.Errorf("recording %s does not say whose it is", id)
+	}
+	return (&Manifest{Session: *d.about}).begun(), nil
+}
+
+// begun is the summary of a recording that has no end yet.
+func (m *Manifest) begun() session.Summary {
+	s := m.Summary()
+	s.State, s.Cause, s.Ended = "", nil, time.Time{}
+	return s
 }
 
 // Summary returns what listings show of the session.
