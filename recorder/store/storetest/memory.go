@@ -27,6 +27,8 @@ type Memory struct {
 func NewMemory(t testing.TB) *Memory {
 	m := &Memory{objects: map[string][]byte{}, first: map[string][]byte{}}
 	t.Cleanup(func() {
+		m.mu.Lock() // a recorder that the test left to itself may still be writing
+		defer m.mu.Unlock()
 		for name, was := range m.first {
 			if !bytes.Equal(m.objects[name], was) {
 				t.Errorf("the object %s was changed after it was stored", name)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -115,7 +116,31 @@ func (v *Versity) Kill() {
 }
 
 // Freeze stops the server without closing its connections; Thaw lets it go on.
-func (v *Versity) Freeze() { v.cmd.Process.Signal(syscall.SIGSTOP) }
+// It returns once the kernel says that all of it stands still.
+func (v *Versity) Freeze() {
+	v.t.Helper()
+	v.cmd.Process.Signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(20 * time.Second); !v.stopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			v.t.Fatal("versitygw does not stop")
+		}
+	}
+}
+
+// stopped reports whether every thread of the server is in state T (proc(5)).
+func (v *Versity) stopped() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", v.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		return false
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if _, state, _ := bytes.Cut(stat, []byte(") ")); err == nil && !bytes.HasPrefix(state, []byte("T")) {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw is the end of Freeze.
 func (v *Versity) Thaw() { v.cmd.Process.Signal(syscall.SIGCONT) }
