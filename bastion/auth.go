@@ -147,7 +147,7 @@ func (c *connection) refuseCertificate(err error) error {
 	if said {
 		return err
 	}
-	c.server.turnedAway(c.from, fmt.Errorf("certificate: %w", err))
+	c.server.turnedAway(c.from, refusedCertificate, err)
 	return &ssh.BannerError{Err: err, Message: "twokey: " + text + "\r\n"}
 }
 
@@ -159,7 +159,7 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 		who, err := c.signIn(key, ask)
 		if err != nil {
 			c.server.Log.Info("login failed", "from", c.from, "error", err)
-			c.server.turnedAway(c.from, fmt.Errorf("login: %w", err))
+			c.server.turnedAway(c.from, refusedLogin, err)
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
 		}
 		now := time.Now()

@@ -26,14 +26,14 @@ const maxRejects = 20
 
 // connection is one client's.
 type connection struct {
-	server   *Server
-	net      net.Conn
-	from     string // host:port
-	source   netip.Prefix
-	began    time.Time
-	ctx      context.Context // ends with the connection
-	end      context.CancelFunc
-	stranger bool // guarded by server.roll.mu
+	server *Server
+	net    net.Conn
+	from   string // host:port
+	source netip.Prefix
+	began  time.Time
+	ctx    context.Context // ends with the connection
+	end    context.CancelFunc
+	stage  stage // guarded by server.roll.mu
 
 	who  atomic.Pointer[session.Identity] // of the first channel on
 	runs atomic.Bool                      // a session of theirs, which ends in its own time
@@ -107,13 +107,14 @@ func (ownDeadline) SetDeadline(time.Time) error { return nil }
 // patience gives the client until the end of the login: somebody is asked for
 // something, a touch of a key, a passphrase, or the code.
 func (c *connection) patience() {
+	c.server.roll.reach(c, talking)
 	c.net.SetDeadline(c.began.Add(c.server.Limits.Login))
 }
 
 // welcome takes the deadline of the login away.
 func (c *connection) welcome() {
 	c.net.SetDeadline(time.Time{})
-	c.server.roll.known(c)
+	c.server.roll.reach(c, known)
 }
 
 // hangUp closes the connection at once, whatever its other end does.

@@ -28,6 +28,7 @@ func (v *visit) engineer(want wish) int {
 // refused writes down why there is no session.
 func (v *visit) refused(want wish, err error) {
 	v.log.Info("no session", "target", want.target.Name, "mode", want.mode.Name, "status", StatusOf(err), "cause", err.Error())
+	v.server.Meter.Refused(causeOf(err))
 	v.did(session.DeedRefused, "", want.target.Name+"+"+want.mode.Name+": "+err.Error())
 }
 
@@ -142,6 +143,7 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	v.conn.serves(s)
 	defer v.conn.serves(nil)
 	status, _ = s.Run(v.ctx, v.terminal(in))
+	v.server.Meter.Ended(s.Summary())
 	if cause := s.Summary().Cause; cause != nil {
 		v.did(session.DeedEnded, s.Request().ID, cause.Error())
 	}

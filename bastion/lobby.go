@@ -3,6 +3,7 @@ package bastion
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -52,6 +53,9 @@ func (v *visit) lobby(w wish) int {
 	}
 	if err != nil {
 		v.log.Info("command failed", "command", firstWord(words), "status", StatusOf(err), "cause", err.Error())
+		if errors.As(err, new(session.Cause)) {
+			v.server.Meter.Refused(causeOf(err))
+		}
 		return v.fail(err)
 	}
 	return 0

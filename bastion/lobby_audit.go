@@ -20,6 +20,7 @@ import (
 // note puts a deed into the ledger. Nobody waits for the disk that does not take
 // it: what matters for the proof of a session refuses by itself then.
 func (s *Server) note(d session.Deed) {
+	s.Meter.Did(d.What)
 	if s.Ledger == nil {
 		return
 	}
@@ -59,8 +60,9 @@ func (r *refusals) note(text string, now time.Time) (string, bool) {
 }
 
 // turnedAway notes that somebody did not get in.
-func (s *Server) turnedAway(from string, why error) {
-	if text, ok := s.refusals.note(why.Error(), time.Now()); ok {
+func (s *Server) turnedAway(from, cause string, why error) {
+	s.Meter.Refused(cause)
+	if text, ok := s.refusals.note(cause+": "+why.Error(), time.Now()); ok {
 		s.note(session.Deed{What: session.DeedRefused, From: from, Text: text})
 	}
 }

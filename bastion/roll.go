@@ -23,10 +23,20 @@ type roll struct {
 	listeners []net.Listener
 	conns     map[*connection]struct{}
 	sources   map[netip.Prefix]*source
-	strangers int
+	strangers [known]int     // at each stage before
+	awaited   int            // connections whose proxy has not said yet whom it brings
 	living    sync.WaitGroup // connections; added to only under mu while not closing
 	handling  sync.WaitGroup // channel handlers; the same
 }
+
+// stage is how far somebody has come.
+type stage int
+
+const (
+	silent  stage = iota // has offered no key and begun no login; a program that connects and waits can be this for free
+	talking              // in the middle of a login
+	known
+)
 
 // source is one address clients come from.
 type source struct{ conns, strangers int }
@@ -68,47 +78,55 @@ func (r *roll) arrive(c *connection) error {
 	case from.strangers >= r.limits.Strangers:
 		return errors.New("too many unfinished logins from one address")
 	}
-	if r.strangers >= r.limits.AllStrangers {
-		r.evict()
+	if r.strangers[silent] >= r.limits.AllStrangers {
+		r.evict(silent)
 	}
 	r.sources[c.source] = from
 	from.conns++
 	from.strangers++
-	r.strangers++
-	c.stranger = true
+	r.strangers[silent]++
 	r.conns[c] = struct{}{}
 	r.living.Add(1)
 	return nil
 }
 
-// known notes that a connection is no stranger any more.
-func (r *roll) known(c *connection) {
+// reach notes that a connection has come further. Nobody goes back.
+func (r *roll) reach(c *connection, to stage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.introduced(c)
-}
-
-func (r *roll) introduced(c *connection) {
-	if c.stranger {
-		c.stranger = false
-		r.strangers--
-		r.sources[c.source].strangers--
+	if to == talking && c.stage == silent && r.strangers[talking] >= r.limits.AllStrangers {
+		r.evict(talking)
 	}
+	r.move(c, to)
 }
 
-// evict makes room among the strangers: the one who came first of those from
-// the most crowded source goes. Whoever is in the middle of a login from a
-// source of their own stays, however many addresses the others have. The
-// caller holds mu.
-func (r *roll) evict() {
+// move counts a connection at its new stage. The caller holds mu.
+func (r *roll) move(c *connection, to stage) {
+	if to <= c.stage {
+		return
+	}
+	r.strangers[c.stage]--
+	if to == known {
+		r.sources[c.source].strangers--
+	} else {
+		r.strangers[to]++
+	}
+	c.stage = to
+}
+
+// evict makes room among the strangers of one stage: the one who came first of
+// those from the most crowded source goes. So whoever is in the middle of a login is
+// not disturbed by any number of silent ones, and whoever comes from a source of
+// their own by no number of others from one. The caller holds mu.
+func (r *roll) evict(at stage) {
 	var out *connection
 	for c := range r.conns {
-		if c.stranger && (out == nil || r.sooner(c, out)) {
+		if c.stage == at && (out == nil || r.sooner(c, out)) {
 			out = c
 		}
 	}
 	if out != nil {
-		r.introduced(out)
+		r.move(out, known) // not counted any more
 		out.hangUp()
 	}
 }
@@ -123,12 +141,35 @@ func (r *roll) sooner(a, b *connection) bool {
 func (r *roll) depart(c *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.introduced(c)
+	r.move(c, known)
 	from := r.sources[c.source]
 	if from.conns--; from.conns == 0 {
 		delete(r.sources, c.source)
 	}
 	delete(r.conns, c)
+	r.living.Done()
+}
+
+// expect counts in a connection of which its proxy has yet to say whom it brings.
+func (r *roll) expect() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closing:
+		return ErrClosed
+	case r.awaited >= r.limits.AllStrangers:
+		return errors.New("too many connections that their proxy says nothing about")
+	}
+	r.awaited++
+	r.living.Add(1)
+	return nil
+}
+
+// expected is the end of expect.
+func (r *roll) expected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.awaited--
 	r.living.Done()
 }
 

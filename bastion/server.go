@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,7 @@ type Options struct {
 	Notifier    Notifier // may be nil
 	Ledger      Ledger   // may be nil
 	Reviews     Reviews  // without it no glass is broken
+	Meter       Meter    // may be nil
 
 	// Open makes a session that has not begun: its tape is ready, or the
 	// error says why not. A session.Cause sets the exit status; its text is
@@ -58,6 +60,8 @@ type Options struct {
 	CheckArgs func(args []string) error
 	// NewID names a new session: a ULID and a short code unique among live ones.
 	NewID func() (id, code string)
+	// Proxies are the addresses from which the PROXY protocol is taken, and asked for.
+	Proxies []netip.Prefix
 	// HostName is how people reach this bastion, "host" or "host:port", for
 	// the commands they are told to type.
 	HostName string
@@ -72,10 +76,10 @@ type Options struct {
 
 // Limits bound what clients can cost. A zero field is the default in brackets.
 type Limits struct {
-	Connections  int           // in total [1024]
-	PerSource    int           // from one IPv4 address or one IPv6 /64 [256]
+	Connections  int           // in total [4096]
+	PerSource    int           // from one IPv4 address or one IPv6 /64 [1024]
 	Strangers    int           // not yet authenticated, from one source [32]
-	AllStrangers int           // not yet authenticated, in total [256]; the next one takes the place of another
+	AllStrangers int           // not yet authenticated, in total [256 that are silent, 256 in the middle of a login]; the next one takes the place of another
 	Handshake    time.Duration // from the connection to the first key or prompt [10 s]
 	Login        time.Duration // from the connection to the end of the login [5 min]
 	Keepalive    time.Duration // between two questions whether a client is alive [5 s]
@@ -93,8 +97,8 @@ func (l Limits) orDefaults() Limits {
 			*t = d
 		}
 	}
-	number(&l.Connections, 1024)
-	number(&l.PerSource, 256)
+	number(&l.Connections, 4096)
+	number(&l.PerSource, 1024)
 	number(&l.Strangers, 32)
 	number(&l.AllStrangers, 256)
 	span(&l.Handshake, 10*time.Second)
@@ -139,6 +143,9 @@ func New(o Options) (*Server, error) {
 	if o.Reviews == nil {
 		o.Reviews = noArchive{}
 	}
+	if o.Meter == nil {
+		o.Meter = noMeter{}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -163,7 +170,11 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			s.admit(nc)
+			if s.proxied(nc) {
+				s.admitBehind(nc)
+			} else {
+				s.admit(nc)
+			}
 		case s.roll.isClosing():
 			return ErrClosed
 		case errors.Is(err, net.ErrClosed):
@@ -180,8 +191,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) admit(nc net.Conn) {
 	c := newConnection(s, nc)
 	if err := s.roll.arrive(c); err != nil {
-		s.Log.Warn("connection refused", "from", c.from, "error", err)
-		nc.Close()
+		s.refuseConnection(nc, c.from, err)
 		return
 	}
 	// Shutdown waits for it: roll.arrive counted it in.
@@ -189,6 +199,12 @@ func (s *Server) admit(nc net.Conn) {
 		defer s.roll.depart(c)
 		c.serve()
 	}()
+}
+
+func (s *Server) refuseConnection(nc net.Conn, from string, why error) {
+	nc.Close()
+	s.Meter.Refused(refusedConnection)
+	s.Log.Warn("connection refused", "from", from, "error", why)
 }
 
 // Shutdown stops accepting, lets the live sessions come to their end until ctx

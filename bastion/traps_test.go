@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -288,6 +289,28 @@ func TestStrangersCannotFillTheHouse(t *testing.T) {
 	c := h.as(bob, "lobby")
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "bob") {
 		t.Errorf("bob reads %q", out)
+	}
+}
+
+// Somebody in the middle of a login is not disturbed by any number of
+// connections that say nothing, from wherever they come.
+func TestSilentStrangersDisturbNoLogin(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.AllStrangers = 6 })
+	h.desk.is(alice)
+	done := make(chan struct{})
+	c, err := h.dial("lobby", ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+		defer close(done)
+		for i := range 200 { // while she looks for her phone
+			greeted(h.connect(fmt.Sprintf("127.0.%d.2", 1+i), nil))
+		}
+		return []string{"123456"}, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
+		t.Errorf("she reads %q", out)
 	}
 }
 

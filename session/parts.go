@@ -185,6 +185,7 @@ type Summary struct {
 	Needs      []Need    `json:"needs,omitempty"` // what the quorum still misses
 	Shadows    []string  `json:"shadows,omitempty"`
 	Started    time.Time `json:"started"`
+	Opened     time.Time `json:"opened,omitzero"` // when the gate first opened
 	Ended      time.Time `json:"ended,omitzero"`
 	Cause      *Cause    `json:"cause,omitempty"`
 	Statements int       `json:"statements"`

@@ -240,7 +240,7 @@ func (s *Session) summary() Summary {
 		ID: s.want.ID, Code: s.want.Code, Engineer: s.want.Engineer.Name,
 		Target: s.want.Target.Name, Mode: s.want.Mode.Name, Reason: s.want.Reason,
 		State: s.state(gate), Needs: gate.Missing, Shadows: slices.Clone(s.shadows),
-		Started: s.want.Started, Ended: s.finished, Cause: s.cause,
+		Started: s.want.Started, Opened: s.opened, Ended: s.finished, Cause: s.cause,
 		Statements: s.statements, Flags: s.flags(), Stored: s.tape.Health().Stored.Seconds(),
 	}
 }

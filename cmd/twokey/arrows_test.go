@@ -36,8 +36,9 @@ var arrows = map[string][]string{
 	"recorder/store/storetest": {"recorder/store"},
 	"bastion":                  {"session", "shadow", "certs"},
 	"bastion/notify":           {"session"},
+	"bastion/metrics":          {"session"},
 	"cmd/twokey": {
-		"bastion/notify", "session", "session/psql", "session/pgwire", "session/pgwire/label", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
+		"bastion/notify", "bastion/metrics", "session", "session/psql", "session/pgwire", "session/pgwire/label", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
 	},
 }
 
@@ -55,23 +56,25 @@ var testArrows = map[string][]string{
 // begins with it. A new dependency needs a line here, and a reason in the
 // commit that adds it.
 var homes = map[string][]string{
-	"github.com/gliderlabs/ssh":      {"bastion"},
-	"github.com/spf13/cobra":         {"cmd/twokey", "bastion"}, // one command tree, on this machine and over SSH
-	"github.com/spf13/pflag":         {"cmd/twokey", "bastion"}, // cobra's flags
-	"github.com/goccy/go-yaml":       {"cmd/twokey"},
-	"github.com/coreos/go-oidc/v3":   {"certs/oidc"},
-	"golang.org/x/oauth2":            {"certs/oidc"},
-	"github.com/creack/pty":          {"session/psql"},
-	"github.com/jackc/pgx/v5":        {"session/pgwire", "session/pgwire/pgtest"},
-	"github.com/wasilibs/go-pgquery": {"session/pgwire/label"},
-	"github.com/mattn/go-runewidth":  {"shadow"},
-	"github.com/minio/minio-go/v7":   {"recorder/store"},
-	"filippo.io/age":                 {"recorder"},
-	"github.com/hiddeco/sshsig":      {"recorder"},
-	"github.com/klauspost/compress":  {"recorder"},
-	"github.com/oklog/ulid/v2":       {"recorder", "cmd/twokey"},
-	"golang.org/x/crypto/ssh":        {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
-	"golang.org/x/sys/unix":          {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
+	"github.com/gliderlabs/ssh":           {"bastion"},
+	"github.com/pires/go-proxyproto":      {"bastion"},
+	"github.com/prometheus/client_golang": {"bastion/metrics"},
+	"github.com/spf13/cobra":              {"cmd/twokey", "bastion"}, // one command tree, on this machine and over SSH
+	"github.com/spf13/pflag":              {"cmd/twokey", "bastion"}, // cobra's flags
+	"github.com/goccy/go-yaml":            {"cmd/twokey"},
+	"github.com/coreos/go-oidc/v3":        {"certs/oidc"},
+	"golang.org/x/oauth2":                 {"certs/oidc"},
+	"github.com/creack/pty":               {"session/psql"},
+	"github.com/jackc/pgx/v5":             {"session/pgwire", "session/pgwire/pgtest"},
+	"github.com/wasilibs/go-pgquery":      {"session/pgwire/label"},
+	"github.com/mattn/go-runewidth":       {"shadow"},
+	"github.com/minio/minio-go/v7":        {"recorder/store"},
+	"filippo.io/age":                      {"recorder"},
+	"github.com/hiddeco/sshsig":           {"recorder"},
+	"github.com/klauspost/compress":       {"recorder"},
+	"github.com/oklog/ulid/v2":            {"recorder", "cmd/twokey"},
+	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
+	"golang.org/x/sys/unix":               {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
 }
 
 // testHomes says what tests may import besides.

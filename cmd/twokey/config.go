@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,7 @@ type Config struct {
 	Targets      []TargetConfig
 	Cage         CageConfig
 	Notify       []NotifyConfig
+	Monitor      MonitorConfig
 	Drain        time.Duration // for sessions to end by themselves when the bastion stops
 
 	// Warnings are things that work and should be changed, each with its
@@ -59,6 +61,14 @@ type SSHConfig struct {
 	// Name is how people reach this bastion, "host" or "host:port". Left out
 	// it is the host of http.url with the port of listen.
 	Name string
+	// Proxies are load balancers in front, which say in the PROXY protocol
+	// (version 2) where each client comes from.
+	Proxies []netip.Prefix
+}
+
+// MonitorConfig is where /healthz, /readyz and /metrics are served.
+type MonitorConfig struct {
+	Listen string // host:port; empty: nowhere
 }
 
 // HTTPConfig is the door of the login pages.

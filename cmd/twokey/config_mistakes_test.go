@@ -11,13 +11,13 @@ var mistakes = []struct {
 	want           []string
 }{
 	{"an unknown key at the top", "state: /var", "sate: /var", []string{
-		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
+		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
 	}},
 	{"an unknown key with no near one", "auditors: {groups", "watchers: {groups", []string{
-		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
+		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
 	}},
 	{"an unknown key in a section", `{listen: ":2222"`, `{lisen: ":2222"`, []string{
-		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name`,
+		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name, proxies`,
 	}},
 	{"an unknown key deep in a list", "limits: {wait: 15m", "limits: {wiat: 15m", []string{
 		`twokey.yaml:33:18: unknown key "wiat" in limits (did you mean "wait"?); allowed: wait, duration, idle, grace, presence, approval, rows, statement_timeout, idle_in_transaction_session_timeout`,
@@ -33,7 +33,7 @@ var mistakes = []struct {
 		`twokey.yaml:30:30: the key "count" is given twice, first in line 30`,
 	}},
 	{"a key in capitals", "admins: ", "Admins: ", []string{
-		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify`,
+		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
 	}},
 	{"a missing section", "state: /var/lib/twokey\n", "", []string{
 		`twokey.yaml:1:1: the configuration: the key "state" is missing`,
@@ -388,6 +388,18 @@ var mistakes = []struct {
 	}},
 	{"durability: another word", "  signing_key:", "  durability: sync\n  signing_key:", []string{
 		"twokey.yaml:15:15: durability: \"sync\" is not known (did you mean \"synced\"?); allowed: spooled, synced",
+	}},
+	{"proxies: no address", "host_key: {", "proxies: [lb.example.com], host_key: {", []string{
+		`twokey.yaml:1:36: proxies: "lb.example.com" is neither an address nor a network; write 10.0.0.4 or 10.0.1.0/24`,
+	}},
+	{"proxies: everybody", "host_key: {", "proxies: [0.0.0.0/0], host_key: {", []string{
+		`twokey.yaml:1:36: proxies: "0.0.0.0/0" is everybody, who could then say to come from anywhere; name your proxies`,
+	}},
+	{"proxies: an address within a network", "host_key: {", "proxies: [10.0.0.4/8], host_key: {", []string{
+		`twokey.yaml:1:36: proxies: "10.0.0.4/8" is an address within a network; write 10.0.0.0/8 for all of it, or 10.0.0.4`,
+	}},
+	{"monitor: an address that is taken", "admins: ", "monitor: {listen: ':2222'}\nadmins: ", []string{
+		`twokey.yaml:18:19: listen: :2222 is taken by another part`,
 	}},
 	{"notify: neither", "admins: ", "notify: [{}]\nadmins: ", []string{
 		"twokey.yaml:18:10: notify: expected one of webhook and slack in each item",

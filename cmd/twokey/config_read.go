@@ -34,6 +34,7 @@ func (c *Config) read(v entry) {
 		field{"cage", optional, c.Cage.read},
 		field{"drain", optional, func(v entry) { v.durationInto(&c.Drain, time.Second, time.Hour) }},
 		field{"notify", optional, c.readNotify},
+		field{"monitor", optional, c.Monitor.read},
 	)
 	if targets := v.get("targets"); targets.node != nil {
 		c.readTargets(targets)
@@ -85,6 +86,11 @@ func (c *Config) readTogether(v entry) {
 	if clash(c.SSH.Listen, c.HTTP.Listen) {
 		v.get("http").get("listen").wrong("%s is taken by ssh.listen", c.HTTP.Listen)
 	}
+	for _, taken := range []string{c.SSH.Listen, c.HTTP.Listen} {
+		if clash(c.Monitor.Listen, taken) {
+			v.get("monitor").get("listen").wrong("%s is taken by another part", c.Monitor.Listen)
+		}
+	}
 	if c.Recordings.Store.Dir != "" && c.Recordings.Store.Dir == c.State {
 		v.get("recordings").get("store").wrong("the folder is that of state; give the recordings their own")
 	}
@@ -123,7 +129,12 @@ func (c *SSHConfig) read(v entry) {
 		field{"listen", required, func(v entry) { v.addressInto(&c.Listen) }},
 		field{"host_key", required, func(v entry) { v.keyInto(&c.HostKey) }},
 		field{"name", optional, c.readName},
+		field{"proxies", optional, func(v entry) { v.prefixesInto(&c.Proxies) }},
 	)
+}
+
+func (c *MonitorConfig) read(v entry) {
+	v.fields(field{"listen", required, func(v entry) { v.addressInto(&c.Listen) }})
 }
 
 func (c *SSHConfig) readName(v entry) {

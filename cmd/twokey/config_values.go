@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -367,6 +368,34 @@ func loopbackHost(host string) bool {
 }
 
 // url reads a URL of one of the schemes, with a host (file apart), and without user, query and fragment.
+// prefixesInto reads addresses and networks: 10.0.0.4, 10.0.1.0/24, 2001:db8::/32.
+func (v entry) prefixesInto(to *[]netip.Prefix) {
+	items, ok := v.items("addresses or networks, such as [10.0.0.4, 10.0.1.0/24]")
+	if !ok {
+		return
+	}
+	for _, item := range items {
+		text, ok := item.text()
+		if !ok {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if addr, single := netip.ParseAddr(text); single == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			item.wrong("%s is neither an address nor a network; write 10.0.0.4 or 10.0.1.0/24", quoted(text))
+		case prefix != prefix.Masked():
+			item.wrong("%s is an address within a network; write %s for all of it, or %s", quoted(text), prefix.Masked(), prefix.Addr())
+		case prefix.Bits() == 0:
+			item.wrong("%s is everybody, who could then say to come from anywhere; name your proxies", quoted(text))
+		default:
+			*to = append(*to, prefix)
+		}
+	}
+}
+
 func (v entry) url(schemes ...string) (*url.URL, bool) {
 	text, ok := v.text()
 	if !ok {

@@ -46,7 +46,7 @@ func TestDramas(t *testing.T) {
 			"alice": acts("alice"), "alice2": acts("alice2"), "bob": acts("bob"), "bob2": acts("bob2"), "carol": acts("carol"),
 			"dave": acts("dave"), "frank": acts("frank"), "sam": acts("sam"),
 			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "noticed": noticedCmd, "tape": tapeCmd, "watch": watchCmd,
-			"exists-soon": existsSoonCmd,
+			"exists-soon": existsSoonCmd, "monitored": monitoredCmd,
 		},
 	})
 }
@@ -156,6 +156,7 @@ type drama struct {
 	sshAddr string
 	web     string
 	s3Addr  string
+	monitor string
 	people  map[string]*actor
 	watch   time.Time // when it was last started
 	notices *notices
@@ -166,13 +167,14 @@ type drama struct {
 type dramaKey struct{}
 
 func (st *stage) setup(env *testscript.Env) error {
-	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), people: map[string]*actor{}, notices: hearNotices()}
+	d := &drama{stage: st, dir: env.WorkDir, sshAddr: freeAddr(), web: <-st.webs, s3Addr: freeAddr(), monitor: freeAddr(), people: map[string]*actor{}, notices: hearNotices()}
 	env.Values[dramaKey{}] = d
 	env.Defer(d.close)
 	env.Setenv("PGPORT", fmt.Sprint(d.pg.Port))
 	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql"); len(found) > 0 {
 		env.Setenv("PSQL", found[len(found)-1])
 	}
+	env.Setenv("SSH_PORT", d.sshAddr[strings.LastIndexByte(d.sshAddr, ':')+1:])
 	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
 	if err := d.startS3(); err != nil {
 		return err
@@ -222,6 +224,7 @@ recordings:
 auditors: {groups: [security]}
 admins: {groups: [platform]}
 notify: [{webhook: {url: %q, secret: not-so-secret}}]
+monitor: {listen: %q}
 targets:
   - name: orders
     postgres: {host: %q, port: %d, database: orders, sslmode: disable}
@@ -247,7 +250,7 @@ targets:
 `
 
 func (d *drama) configure() error {
-	text := fmt.Sprintf(config, d.sshAddr, d.web, "http://"+d.web, d.issuer, "http://"+d.s3Addr, d.notices.URL, d.pg.Host, d.pg.Port)
+	text := fmt.Sprintf(config, d.sshAddr, d.web, "http://"+d.web, d.issuer, "http://"+d.s3Addr, d.notices.URL, d.monitor, d.pg.Host, d.pg.Port)
 	return os.WriteFile(filepath.Join(d.dir, "etc", "twokey.yaml"), []byte(text), 0o600)
 }
 

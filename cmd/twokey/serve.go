@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/bastion/metrics"
 	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/recorder"
@@ -77,8 +78,10 @@ type daemon struct {
 	server   *bastion.Server
 	notifier *notify.Notifier
 	pages    *http.Server
+	monitor  *http.Server // nil where nobody asks
 	door     net.Listener // SSH
 	web      net.Listener
+	watch    net.Listener // monitor's
 }
 
 // open makes the parts, those first that others need.
@@ -112,6 +115,13 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.web, err = net.Listen("tcp", c.HTTP.Listen); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
+	meter := metrics.New(metrics.Options{Sessions: &d.sessions, Version: version(), Cage: d.cage.String(), Confined: !c.Cage.Off})
+	if c.Monitor.Listen != "" {
+		d.monitor = monitor(c, meter.Handler())
+		if d.watch, err = net.Listen("tcp", c.Monitor.Listen); err != nil {
+			return fmt.Errorf("monitor: %w", err)
+		}
+	}
 	destinations, err := c.destinations()
 	if err != nil {
 		return err
@@ -124,7 +134,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession,
+		Sessions: &d.sessions, Archive: archive, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession, Meter: meter, Proxies: c.SSH.Proxies,
 		CheckArgs: psql.CheckArgs, TurnAway: pgwire.TurnAway, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
@@ -243,6 +253,9 @@ func (d *daemon) run(ctx context.Context) error {
 	d.opener.parse(ctx)
 	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
 	go func() { end(d.servePages()) }()
+	if d.monitor != nil {
+		go func() { end(fmt.Errorf("monitor: %w", d.monitor.Serve(d.watch))) }()
+	}
 	d.opener.sweep(ctx)
 	go d.adoptOrphans(ctx) // ends with ctx
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
@@ -300,6 +313,10 @@ func (d *daemon) close() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), d.config.Drain)
 		defer cancel()
 		err = errors.Join(err, d.server.Shutdown(ctx))
+	}
+	if d.watch != nil { // to the last, so that one can watch it stop
+		defer d.watch.Close()
+		defer d.monitor.Close()
 	}
 	for _, l := range []net.Listener{d.door, d.web} {
 		if l != nil {

@@ -11,6 +11,7 @@ wanted=(
 	zstd:zstd
 	asciinema:asciinema
 	sha256sum:coreutils
+	ssh-audit:ssh-audit      # what a scanner says of the front door
 	cc:gcc                   # go test -race
 	"$@"
 )

@@ -1,0 +1,53 @@
+package bastion
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// This file is for a bastion behind a load balancer, which hides where clients
+// come from: from the addresses that the configuration names, and from no
+// other, a connection begins with the client's address (PROXY protocol, version
+// 2). Without it such a connection is refused, as all limits and certificates
+// would count for the balancer; and from anywhere else it is no header but a
+// client that does not speak SSH.
+
+// headerPatience is how long a proxy may take to say whom it brings.
+const headerPatience = 5 * time.Second
+
+// proxied reports whether a connection comes from one of our proxies.
+func (s *Server) proxied(nc net.Conn) bool {
+	from, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+	return err == nil && slices.ContainsFunc(s.Proxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
+}
+
+// admitBehind lets a connection in under the address that its proxy tells. A
+// slow proxy keeps nobody else waiting.
+func (s *Server) admitBehind(nc net.Conn) {
+	if err := s.roll.expect(); err != nil {
+		s.refuseConnection(nc, nc.RemoteAddr().String(), err)
+		return
+	}
+	go func() { // Shutdown waits for it: roll.expect counted it in
+		defer s.roll.expected()
+		said := proxyproto.NewConn(nc, proxyproto.WithPolicy(proxyproto.REQUIRE),
+			proxyproto.SetReadHeaderTimeout(headerPatience), proxyproto.ValidateHeader(secondVersion))
+		if said.ProxyHeader() == nil {
+			s.refuseConnection(nc, nc.RemoteAddr().String(), errors.New("the proxy did not say whom it brings (PROXY protocol, version 2)"))
+			return
+		}
+		s.admit(said)
+	}()
+}
+
+func secondVersion(h *proxyproto.Header) error {
+	if h.Version != 2 {
+		return errors.New("version 2 it must be")
+	}
+	return nil
+}
