@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: all build deps debian demo test lint bench simulate mutate fuzz clean help
+.PHONY: all build deps debian demo test lint bench load simulate mutate fuzz clean help
 
 GO ?= go
 DEMO := deploy/demo
@@ -70,6 +70,9 @@ bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
 	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer
 	@$(MAKE) --no-print-directory deps build
 	cd $(DEMO) && $(GO) run ./bench
+
+load: deps build ## a front door under attack, a thousand sessions in a row, five hundred at once for ten minutes
+	cd $(DEMO) && $(GO) run ./load
 
 simulate: ## a million stories against the model of the gate, and 100,000 storms
 	TWOKEY_SIMULATE=500 $(GO) test -count=1 -timeout 2h -run Simulation -v ./session

@@ -16,15 +16,17 @@ const (
 	s3Access, s3Secret     = "demo", "demo-s3-secret"
 )
 
-// PasswordRO is the one of app_ro. In production nobody reads these two.
+// PasswordRO is the one of app_ro. In production nobody reads these.
 const (
-	PasswordRO = "demo-ro"
-	passwordRW = "demo-rw"
+	PasswordRO    = "demo-ro"
+	passwordRW    = "demo-rw"
+	passwordMaker = "demo-maker"
 )
 
 const config = `# The demo's bastion. The grace time is short so that the story is.
 ssh:   {listen: "SSH", host_key: {file: keys/host}, name: bastion}
 http:  {listen: "HTTP", url: "http://HTTP"}
+monitor: {listen: "MONITOR"}
 state: ../state
 login:
   issuer: ISSUER
@@ -60,16 +62,20 @@ targets:
         engineers: {groups: [engineering]}
         approve: commit
         limits: {wait: 15m, grace: 5s}
+      - name: own
+        login: {admin: {user: maker, password: {file: secrets/maker}}, member_of: [app_own]}
+        engineers: {groups: [engineering]}
+        shadows: none
 `
 
 // writeConfig replaces the starter configuration, and puts the secrets beside it.
 func (h *House) writeConfig(etc string) error {
-	text := strings.NewReplacer("SSH", h.ssh, "HTTP", h.http, "ISSUER", h.issuer, "S3", h.s3, "PGPORT", h.DB.port).Replace(config)
+	text := strings.NewReplacer("SSH", h.ssh, "HTTP", h.http, "ISSUER", h.issuer, "S3", h.s3, "PGPORT", h.DB.port, "MONITOR", h.monitor).Replace(config)
 	if err := os.WriteFile(h.Config(), []byte(text), 0o600); err != nil {
 		return err
 	}
 	secrets := map[string]string{
-		"oidc": clientSecret, "s3_access": s3Access, "s3_secret": s3Secret, "app_ro": PasswordRO, "app_rw": passwordRW,
+		"oidc": clientSecret, "s3_access": s3Access, "s3_secret": s3Secret, "app_ro": PasswordRO, "app_rw": passwordRW, "maker": passwordMaker,
 	}
 	for name, secret := range secrets {
 		if err := os.WriteFile(filepath.Join(etc, "secrets", name), []byte(secret+"\n"), 0o600); err != nil {

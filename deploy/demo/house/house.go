@@ -25,9 +25,9 @@ type House struct {
 	root string // of the repository
 	dir  string // .work/demo
 
-	ssh, http, s3 string // addresses, host:port
-	issuer        string
-	parts         []*Part // in the order of their start
+	ssh, http, s3, monitor string // addresses, host:port
+	issuer                 string
+	parts                  []*Part // in the order of their start
 
 	DB      *Postgres
 	Bastion *Part
@@ -60,7 +60,7 @@ func New(root, name string) (*House, error) {
 			return nil, err
 		}
 	}
-	for _, address := range []*string{&h.ssh, &h.http, &h.s3} {
+	for _, address := range []*string{&h.ssh, &h.http, &h.s3, &h.monitor} {
 		free, err := FreeAddress()
 		if err != nil {
 			return nil, err
@@ -144,6 +144,12 @@ func (h *House) configure(ctx context.Context, say func(format string, args ...a
 	}
 	return nil
 }
+
+// SSH is where the bastion's front door is.
+func (h *House) SSH() string { return h.ssh }
+
+// Monitor is where the bastion serves /metrics.
+func (h *House) Monitor() string { return h.monitor }
 
 // Config is the bastion's configuration file.
 func (h *House) Config() string { return h.Path("etc", "twokey.yaml") }

@@ -32,11 +32,14 @@ type Postgres struct {
 const schema = `
 create role app_ro login password '` + PasswordRO + `';
 create role app_rw login password '` + passwordRW + `';
+create role app_own;
+create role maker createrole login password '` + passwordMaker + `';
+grant app_own to maker with admin option;
 create table customers (id int primary key, name text not null);
 create table orders (id int primary key, customer int not null references customers, amount numeric(10,2) not null, state text not null default 'new');
 insert into customers select n, (array['Ada','Grace','Edsger','Barbara','Donald'])[n] from generate_series(1,5) n;
 insert into orders select n, 1 + n % 5, 10 + n * 7 % 90 from generate_series(1,40) n;
-grant select on customers, orders to app_ro, app_rw;
+grant select on customers, orders to app_ro, app_rw, app_own;
 grant insert, update, delete on orders to app_rw;
 `
 
@@ -122,7 +125,7 @@ func (db *Postgres) run(ctx context.Context, log string) error {
 		return err
 	}
 	server := exec.Command(ServerProgram("postgres"), "-D", db.data(), "-p", db.port, "-k", db.dir,
-		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "logging_collector=off")
+		"-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=1000", "-c", "logging_collector=off")
 	server.Dir, server.SysProcAttr = db.dir, &syscall.SysProcAttr{Credential: db.owner}
 	if db.Part, err = startPart("postgres", log, server); err != nil {
 		return err
