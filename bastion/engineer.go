@@ -178,10 +178,12 @@ func asCause(err error) session.Cause {
 // then, so that it is clean for pipes.
 func (v *visit) terminal(in io.Reader) session.Terminal {
 	if v.pty {
-		screen := shadow.NewFilter(v.ch)
-		return session.Terminal{
-			In: in, Out: screen, Err: screen, Restore: screen.Restore, Hangup: v.conn.hangUp, Resize: v.sizes.changed,
+		screen := shadow.NewLine(v.ch, v.sizes.size)
+		t := session.Terminal{In: in, Out: screen, Err: screen, Restore: screen.Restore, Hangup: v.conn.hangUp, Resize: v.sizes.changed}
+		if v.term != "dumb" {
+			t.Aside = screen.Aside
 		}
+		return t
 	}
 	return session.Terminal{In: in, Out: v.ch, Err: shadow.NewFilter(v.ch.Stderr()), Hangup: v.conn.hangUp}
 }

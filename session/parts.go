@@ -127,6 +127,10 @@ type Terminal struct {
 	// Restore returns what gives the terminal back after all that was written to
 	// it, before the last words. May be nil.
 	Restore func() string
+	// Aside returns what goes before a line of twokey's own and what goes behind
+	// it, so that it stands above the line that is being typed. It is called
+	// between two writes to Out. May be nil.
+	Aside func() (before, after string)
 	// Hangup closes the channel, so that In, Out and Err return. May be nil when they never block.
 	Hangup func()
 }

@@ -202,11 +202,7 @@ func (s *Session) lastWords(cause Cause) {
 	if cause.Code == Quit {
 		line = "the session has ended; it is recorded as " + s.want.ID
 	}
-	words := s.notice(line)
-	if s.out.Restore != nil {
-		words = append([]byte(s.out.Restore()), words...)
-	}
-	s.show(words)
+	s.show(line, true)
 }
 
 // pump moves what psql prints: onto the tape, to the watchers, to the

@@ -144,35 +144,44 @@ func (s *Session) speak() {
 	for {
 		select {
 		case line := <-s.notices:
-			s.show(s.notice(line))
+			s.show(line, false)
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
 
-// notice makes twokey's own words recognisable on the engineer's screen.
-func (s *Session) notice(line string) []byte {
-	line = OneLine(line, 2000)
-	if s.terminal() {
-		return []byte("\r\n\x1b[1mtwokey:\x1b[0m " + line + "\r\n")
-	}
-	return []byte("twokey: " + line + "\n")
-}
-
 // cancel (CAN, ECMA-48 8.3.6) ends an escape sequence or string that psql's output
 // may have left open: it would swallow the words behind it.
-const cancel = 0x18
+const cancel = "\x18"
+
+// notice makes twokey's own words recognisable on the engineer's screen. Between
+// others they stand above what is being typed. The last ones are read on a
+// terminal that is given back. The caller holds screen.
+func (s *Session) notice(line string, last bool) []byte {
+	line = OneLine(line, 2000)
+	if !s.terminal() {
+		return []byte("twokey: " + line + "\n")
+	}
+	before, after := "\r\n", ""
+	switch {
+	case last && s.out.Restore != nil:
+		before = s.out.Restore() + before
+	case !last && s.out.Aside != nil:
+		before, after = s.out.Aside()
+	}
+	return []byte(cancel + before + "\x1b[1mtwokey:\x1b[0m " + line + "\r\n" + after)
+}
 
 // show puts twokey's own words on the tape and then on the engineer's screen.
 // They do not ask the gate: they are how the engineer learns that it is shut.
-func (s *Session) show(words []byte) {
-	e, w := Event{Type: Output, Bytes: append([]byte{cancel}, words...)}, s.out.Out
-	if !s.terminal() {
-		e, w = Event{Type: Errors, Bytes: words}, s.out.Err
-	}
+func (s *Session) show(line string, last bool) {
 	s.screen.Lock()
 	defer s.screen.Unlock()
+	e, w := Event{Type: Output, Bytes: s.notice(line, last)}, s.out.Out
+	if !s.terminal() {
+		e.Type, w = Errors, s.out.Err
+	}
 	s.mu.Lock()
 	s.put(e) // when it fails the session ends, and these words are how the engineer reads why
 	s.mu.Unlock()

@@ -225,6 +225,28 @@ func (a *actor) look(re *regexp.Regexp) (found, ended bool) {
 	return true, ended
 }
 
+// looksAt waits until the pattern is on the screen as it stands.
+func (a *actor) looksAt(pattern string) error {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		a.mu.Lock()
+		rows := strings.Split(a.screen.String(), "\n")
+		a.mu.Unlock()
+		for i := range rows {
+			rows[i] = strings.TrimRight(rows[i], " \r")
+		}
+		if re.MatchString(strings.Join(rows, "\n")) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not have %q on the screen; the terminal shows:\n%s", a.name, pattern, a.shows())
+		}
+	}
+}
+
 // shows is the screen, and the tail of what came.
 func (a *actor) shows() string {
 	a.mu.Lock()

@@ -463,6 +463,7 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice runs [<FILE] WORDS...    ssh without one; stdout and stderr are kept for the script
 //	alice types KEYS
 //	alice sees PATTERN             waits for it
+//	alice looks-at PATTERN         waits until it is on her screen as it stands, rows ending in \n
 //	alice says-yes [all], says-no WHY   to the question on her screen, once it has been there for a moment
 //	alice ends [STATUS]            waits until ssh has ended
 //	alice hangs-up | freezes | thaws
@@ -506,6 +507,8 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.types(rest[0]))
 		case "sees":
 			ts.Check(a.sees(rest[0]))
+		case "looks-at":
+			ts.Check(a.looksAt(rest[0]))
 		case "says-yes", "says-no":
 			time.Sleep(700 * time.Millisecond) // a key at once was meant for something else
 			key := "^Y"
