@@ -1,10 +1,7 @@
 package pgwire_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -63,100 +60,6 @@ func FuzzClient(f *testing.F) {
 			t.Error(log)
 		}
 	})
-}
-
-// FuzzDialogue holds the relay between a client and a server that both say
-// anything, well-formed or not, in an order given by the input. Whatever they
-// say, it ends, nothing panics, and the server gets no statement that is not on
-// the tape, in the tape's order.
-func FuzzDialogue(f *testing.F) {
-	f.Add([]byte("Q\x80C\x80Z"), []byte("x"))
-	f.Add([]byte("PBDES\x801\x802\x80n\x80C\x80Z"), []byte("y"))
-	f.Add([]byte("Q\x80Gddc\x80C\x80ZQ\x80E\x80Z"), []byte("z"))
-	f.Add([]byte("PBESQ\x80E\x80Z"), []byte("Q\x00\x00\x00\x05\x00"))
-	f.Fuzz(func(t *testing.T, script, junk []byte) { dialogue(t, script, junk) })
-}
-
-// TestDialogues is the same with scripts made at random from a seed.
-func TestDialogues(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	const clients, servers = "QQPPBBEECDHSSSddcfFXp!", "11223CCCIEEZZZZZsGHdcDDTtnNSAKRW!"
-	for range 1000 {
-		var script []byte
-		for range random.IntN(40) {
-			if random.IntN(2) == 0 {
-				script = append(script, clients[random.IntN(len(clients))])
-			} else {
-				script = append(script, 0x80, servers[random.IntN(len(servers))])
-			}
-		}
-		dialogue(t, script, []byte{byte(random.IntN(256))})
-	}
-}
-
-// dialogue plays a script: a byte below 0x80 is a message of the client's with
-// that type, 0x80 makes the next one the server's; '!' is junk.
-func dialogue(t *testing.T, script, junk []byte) {
-	t.Helper()
-	var theirs, ours []byte
-	for i := 0; i < len(script); i++ {
-		if script[i] == 0x80 && i+1 < len(script) {
-			i++
-			theirs = append(theirs, message(script[i], servers, junk)...)
-			continue
-		}
-		ours = append(ours, message(script[i], clients, junk)...)
-	}
-	client, near := net.Pipe()
-	server, far := net.Pipe()
-	d := newDoor()
-	ended := make(chan error, 1)
-	go func() { ended <- pgwire.Relay(near, far, d); near.Close(); far.Close() }()
-	go func() { client.Write(ours); server.Close() }()
-	go io.Copy(io.Discard, client)
-	go func() { server.Write(theirs) }()
-	var got bytes.Buffer
-	io.Copy(&got, server)
-	client.Close()
-	select {
-	case err := <-ended:
-		if strings.Contains(err.Error(), "mistake in twokey") {
-			t.Fatalf("panic at %q", script)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatalf("does not end: %q", script)
-	}
-	sameAsTape(t, got.Bytes(), d, script)
-}
-
-// sameAsTape walks what the server got.
-func sameAsTape(t *testing.T, got []byte, d *door, script []byte) {
-	t.Helper()
-	var tape []string
-	for _, e := range d.events {
-		if e.Statement != nil && e.Statement.Protocol != "execute" {
-			tape = append(tape, e.Statement.Text)
-		}
-	}
-	for len(got) >= 5 {
-		n := int(binary.BigEndian.Uint32(got[1:]))
-		if len(got) < n+1 {
-			return // the end came in the middle
-		}
-		body := got[5 : 1+n]
-		if got[0] == 'Q' || got[0] == 'P' {
-			text := strings.SplitN(string(body), "\x00", 3)
-			sql := text[0]
-			if got[0] == 'P' {
-				sql = text[1]
-			}
-			if len(tape) == 0 || tape[0] != sql {
-				t.Fatalf("the server got %q, the tape has %q, after %q", sql, tape, script)
-			}
-			tape = tape[1:]
-		}
-		got = got[1+n:]
-	}
 }
 
 // messages of each side, well-formed, by type byte.
