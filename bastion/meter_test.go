@@ -66,7 +66,7 @@ func TestWhatIsCounted(t *testing.T) {
 	reads := h.terminal(alice, "orders", "")
 	eventually(t, "her session is open", func() bool {
 		live := h.options.Sessions.Live()
-		return len(live) == 1 && live[0].Summary().State == session.Open
+		return len(live) == 1 && !live[0].Summary().Opened.IsZero()
 	})
 	h.live(1).Kill(sam, "enough")
 	<-reads.over
