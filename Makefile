@@ -54,6 +54,7 @@ demo: deps build bin/demo ## the whole story on real parts, with real ssh client
 
 test: deps build ## everything, on real parts
 	$(GO) test -race $$($(GO) list ./... | grep -vE '$(PLAIN)')
+	$(GO) test -run 'Killed|Failpoints' ./recorder
 	$(GO) test $$($(GO) list ./... | grep -E '$(PLAIN)')
 	cd $(DEMO) && $(GO) test -race ./...
 

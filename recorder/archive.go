@@ -164,22 +164,37 @@ func (m *Manifest) Summary() session.Summary {
 // places yields the folders of all recordings, newest first. After an error it
 // ends.
 func (a *Archive) places(ctx context.Context) iter.Seq2[string, error] {
+	return walkPlaces(ctx, a.listed)
+}
+
+// listed lists the folders in a folder.
+func (a *Archive) listed(ctx context.Context, folder string) (names []string, err error) {
+	list, err := a.store.List(ctx, folder)
+	for _, o := range list {
+		if o.Folder() {
+			names = append(names, o.Name)
+		}
+	}
+	return names, err
+}
+
+// walkPlaces is places', with what lists the folders in a folder.
+func walkPlaces(ctx context.Context, in func(ctx context.Context, folder string) ([]string, error)) iter.Seq2[string, error] {
 	var walk func(folder string, depth int, yield func(string, error) bool) bool
 	walk = func(folder string, depth int, yield func(string, error) bool) bool {
-		list, err := a.store.List(ctx, folder)
+		list, err := in(ctx, folder)
 		if err != nil {
 			yield("", fmt.Errorf("listing the recordings: %w", err))
 			return false
 		}
-		for _, o := range slices.Backward(list) {
+		for _, name := range slices.Backward(list) {
 			switch {
-			case !o.Folder():
 			case depth > 0:
-				if !walk(o.Name, depth-1, yield) {
+				if !walk(name, depth-1, yield) {
 					return false
 				}
-			case isPlace(o.Name):
-				if !yield(o.Name, nil) {
+			case isPlace(name):
+				if !yield(name, nil) {
 					return false
 				}
 			}

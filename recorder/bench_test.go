@@ -22,7 +22,7 @@ func table(rows int) string {
 // BenchmarkVerify judges one recording of output; MB/s of what was on screen.
 func BenchmarkVerify(b *testing.B) {
 	s := storetest.NewMemory(b)
-	r := newRecorder(b, options(b.TempDir(), s))
+	r := newRecorder(b, options(memoryDir(b), s))
 	want := request()
 	tape := begin(b, r, want)
 	text := table(500_000)

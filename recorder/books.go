@@ -121,7 +121,10 @@ func (b *books) write(path, namespace string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeFile(path+".sig", sig), writeFile(path, data))
+	if err := writeFile(path+".sig", sig); err != nil {
+		return err
+	}
+	return writeFile(path, data)
 }
 
 // add puts an entry into the ledger. It is on disk when add returns, and goes

@@ -21,7 +21,7 @@ import (
 // Whatever a crash leaves of the last line is cut off, wherever it fell.
 func TestEveryTornLine(t *testing.T) {
 	s := storetest.NewFaulty(t)
-	from := t.TempDir()
+	from := memoryDir(t)
 	o := options(from, s)
 	o.SegmentEvery = time.Hour
 	r := newRecorder(t, o)
@@ -40,7 +40,7 @@ func TestEveryTornLine(t *testing.T) {
 	}
 	for i, n := range append(cuts, len(whole)-2, len(whole)-1, len(whole), len(whole)) {
 		for _, tail := range []string{"", "\x00\x00\x00"}[i%2 : i%2+1] {
-			dir, copied := t.TempDir(), s.Memory.Clone()
+			dir, copied := memoryDir(t), s.Memory.Clone()
 			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 	for step := range 12 {
 		t.Run(fmt.Sprint(step), func(t *testing.T) {
 			s := storetest.NewFaulty(t)
-			dir := t.TempDir()
+			dir := memoryDir(t)
 			var ids []string
 			for range 2 { // twice, for the chains
 				r := newRecorder(t, options(dir, s))
@@ -103,7 +103,7 @@ func TestS3DiesInTheMiddle(t *testing.T) {
 	v := storetest.StartVersity(t)
 	v.Config.OpTimeout = 500 * time.Millisecond
 	s := v.Store()
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	o.MaxLagTime = 300 * time.Millisecond
 	r := newRecorder(t, o)
 	want := request()

@@ -28,7 +28,9 @@ const (
 	gatherDeeds = time.Second
 	mostDeeds   = 200 // in one entry
 	deedsName   = "deeds.jsonl"
-	maxDeed     = 2 << 10 // bytes of its text
+
+	enteredWithin = time.Minute // a deed is in an entry, unless the bastion died or its disk was full
+	maxDeed       = 2 << 10     // bytes of its text
 )
 
 // deeds are those that are in no entry yet.
@@ -148,10 +150,18 @@ func (r *Recorder) closeBooks() {
 }
 
 // unfinished are the recordings that have begun and are not sealed yet.
-func (r *Recorder) unfinished() []string {
+func (r *Recorder) unfinished() (list []Running) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.busy))
+	busy := maps.Clone(r.busy)
+	r.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(busy)) {
+		if t := busy[id]; t != nil {
+			list = append(list, t.running())
+		} else {
+			list = append(list, Running{Session: id})
+		}
+	}
+	return list
 }
 
 // entries counts what this node has entered into its ledger.
@@ -173,7 +183,8 @@ func (a *Archive) Deeds(ctx context.Context, since, until time.Time) iter.Seq2[s
 		if err != nil && !yield(session.Deed{}, err) {
 			return
 		}
-		for day := since.UTC().Truncate(24 * time.Hour); !day.After(until); day = day.Add(24 * time.Hour) {
+		// A deed of the last second of a day is in an entry of the next.
+		for day := since.UTC().Truncate(24 * time.Hour); !day.After(until.Add(enteredWithin)); day = day.Add(24 * time.Hour) {
 			list, err := u.deedsOf(day, here)
 			for _, p := range u.problems {
 				err = errors.Join(err, errors.New(p))

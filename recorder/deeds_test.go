@@ -31,7 +31,7 @@ func deeds(t testing.TB, a *recorder.Archive, since, until time.Time) (list []st
 func TestDeeds(t *testing.T) {
 	s := storetest.NewMemory(t)
 	began := time.Now()
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	a := recorder.OpenArchive(s, trusted(), r)
 	note := func(r *recorder.Recorder, what session.DeedType, who *session.Identity, text string) {
 		if err := r.Note(session.Deed{What: what, Who: who, Text: text}); err != nil {
@@ -48,7 +48,7 @@ func TestDeeds(t *testing.T) {
 	if !slices.Contains(here, want[0]) || !slices.Contains(here, want[1]) || !strings.HasPrefix(here[2], "refused nobody a stranger") || len(here[2]) > 3000 {
 		t.Errorf("at once: %q", here)
 	}
-	other := newRecorder(t, options(t.TempDir(), s))
+	other := newRecorder(t, options(memoryDir(t), s))
 	note(other, session.DeedKilled, &bob, "enough")
 	closed(t, r)
 	closed(t, other)
@@ -79,7 +79,7 @@ func TestDeeds(t *testing.T) {
 // While anything happens there is a checkpoint of it, and none while nothing does.
 func TestCheckpoints(t *testing.T) {
 	s := storetest.NewMemory(t)
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	o.CheckpointEvery = 20 * time.Millisecond
 	r := newRecorder(t, o)
 	count := func() (n int) {

@@ -47,7 +47,7 @@ func saysKilled(t *testing.T, a *recorder.Archive, id string) {
 // that lives on knows it.
 func TestCauseOfTheEndWithoutADisk(t *testing.T) {
 	s := storetest.NewMemory(t)
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	want := request()
 	tape := begin(t, r, want)
@@ -82,7 +82,7 @@ func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
 	if !errors.Is(full, syscall.ENOSPC) {
 		t.Fatalf("the disk is not full: %v", full)
 	}
-	died, store := t.TempDir(), s.Clone()
+	died, store := memoryDir(t), s.Clone()
 	if err := os.CopyFS(died, os.DirFS(o.Dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
 
 // smallDisk mounts a file system of 1 MiB.
 func smallDisk(t *testing.T) string {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skip("only root can mount the small disk that is to be full: ", err)
 	}
@@ -141,7 +141,7 @@ func fill(t *testing.T, path string) {
 // write. The tape is broken for good, whatever later ones say.
 func TestFailedFsyncIsFinal(t *testing.T) {
 	s := storetest.NewMemory(t)
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	o.SegmentEvery = time.Hour
 	r := newRecorder(t, o)
 	want := request()
@@ -170,7 +170,7 @@ func TestFailedFsyncIsFinal(t *testing.T) {
 // The same, when it is the fsync of Seal: the end of the tape is lost with it.
 func TestFailedFsyncOfSeal(t *testing.T) {
 	s := storetest.NewMemory(t)
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	o.SegmentEvery = time.Hour
 	r := newRecorder(t, o)
 	want := request()
@@ -189,7 +189,7 @@ func TestFailedFsyncOfSeal(t *testing.T) {
 // A cause too long for the room that is kept for it is kept in a file of its own.
 func TestLongCauseOutlivesTheProcess(t *testing.T) {
 	s := storetest.NewFaulty(t)
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	want := request()
 	tape := begin(t, r, want)
@@ -218,7 +218,7 @@ func TestLongCauseOutlivesTheProcess(t *testing.T) {
 func TestAStatementWaitsForTheDisk(t *testing.T) {
 	for _, synced := range []bool{false, true} {
 		s := storetest.NewMemory(t)
-		o := options(t.TempDir(), s)
+		o := options(memoryDir(t), s)
 		o.Synced, o.SegmentEvery = synced, time.Hour
 		r := newRecorder(t, o)
 		want := request()
@@ -245,7 +245,7 @@ func TestAStatementWaitsForTheDisk(t *testing.T) {
 // Statements, and the segments that are cut meanwhile, get along.
 func TestSyncedStatementsAndCuts(t *testing.T) {
 	s := storetest.NewMemory(t)
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	o.Synced, o.SegmentEvery = true, time.Millisecond
 	r := newRecorder(t, o)
 	want := request()

@@ -164,7 +164,7 @@ type Entry struct {
 
 	First     string         `json:"first,omitempty"`     // begun: SHA-256 of the first segment
 	Manifests *Link          `json:"manifests,omitempty"` // checkpoint, stopped: the last manifest that this node sealed
-	Live      []string       `json:"live,omitempty"`      // checkpoint: the sessions that run
+	Live      []Running      `json:"live,omitempty"`      // checkpoint: the sessions that run
 	Deeds     []session.Deed `json:"deeds,omitempty"`     // deeds: what people did, in order
 	Pruned    []Pruned       `json:"pruned,omitempty"`    // pruned: what is removed from the store after this
 }
@@ -181,6 +181,13 @@ const (
 	EntryDeeds      = "deeds"
 	EntryPruned     = "pruned"
 )
+
+// Running is a recording that has no manifest yet, as far as the store has it.
+type Running struct {
+	Session  string `json:"session"`
+	Segments int    `json:"segments"`        // that the store has
+	Chain    string `json:"chain,omitempty"` // of the last of them
+}
 
 // Link is a place in a chain: how many there are up to it, and the SHA-256 of it.
 type Link struct {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package recorder_test
 
 import (
@@ -34,19 +36,9 @@ import (
 // engineer. It is ended with SIGKILL, at each failpoint and at random moments.
 // After the next start, what it had said must be in the store, byte for byte,
 // and every recording proven.
-
-// thoroughness is how often everything random is done: 1, or $TWOKEY_PROVE.
-func thoroughness(t testing.TB) int {
-	text := os.Getenv("TWOKEY_PROVE")
-	if text == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("TWOKEY_PROVE=%q is no number", text)
-	}
-	return n
-}
+//
+// The child is this very binary. Under the race detector it takes ten times as
+// long to start, and dies before it has raced: make test runs this without.
 
 // TestMain turns this binary into the child when it is asked to.
 func TestMain(m *testing.M) {
@@ -97,13 +89,6 @@ func child(dir string) {
 	workers.Wait()
 	check(r.Close(context.Background()))
 	say("closed", "-", nil)
-}
-
-func check(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 }
 
 func say(what, id string, data []byte) {
@@ -256,7 +241,7 @@ type wreck struct {
 }
 
 func newWreck(t testing.TB) *wreck {
-	return &wreck{dir: t.TempDir(), said: map[string]map[string]int{}, seen: map[string]streams{}}
+	return &wreck{dir: memoryDir(t), said: map[string]map[string]int{}, seen: map[string]streams{}}
 }
 
 // run runs a child. kill is called with its process after each line that it says.

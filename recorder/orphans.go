@@ -16,8 +16,11 @@ import (
 )
 
 // This file seals what a bastion left in the store when it was lost with its
-// disk. Nothing but the ledger's word on how a recording began proves an orphan
-// before it is sealed; from then on it is proven like any other.
+// disk. Before it is sealed, only the lost bastion's ledger proves an orphan: it
+// says with which segment the recording began, and at each checkpoint how far
+// the store had it. What contradicts that is not sealed; what no ledger
+// announced is not sealed by the clock, as anybody who can write to the store may
+// have put it there.
 
 // An orphan is younger than neither a session can be nor the upload of its end:
 // a recording that is still being made must not be sealed by somebody else.
@@ -88,15 +91,23 @@ func (r *Recorder) adopt(ctx context.Context, id, place, node string) (is bool, 
 	case node != "" && cuts[0].Digest.About.Node != node:
 		return false, nil
 	}
+	announced, err := r.promised(ctx, id, cuts)
+	switch {
+	case err != nil:
+		return false, err
+	case !announced && node == "":
+		return false, errors.New("no ledger says that it began, so that anybody may have put it there; " +
+			"if you know that it is real, seal it with twokey recordings seal --orphans --node " + cuts[0].Digest.About.Node)
+	}
 	dir := filepath.Join(r.spool(), id) + adoptingSuffix
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 		return false, err
 	}
 	cause := session.Cause{Code: session.NodeLost, Text: fmt.Sprintf("the bastion %s is gone; %s sealed what had reached the store", cuts[0].Digest.About.Node, r.node)}
 	for _, c := range cuts {
 		err = errors.Join(err, noteSegment(dir, c))
 	}
-	err = errors.Join(err, writeSealed(dir, session.Summary{ID: id, Cause: &cause, Flags: r.lostFlags(ctx, id, cuts)}))
+	err = errors.Join(err, writeSealed(dir, session.Summary{ID: id, Cause: &cause, Flags: lostFlags(cuts, announced)}))
 	if err == nil {
 		err = os.Rename(dir, filepath.Join(r.spool(), id)) // now it is one that has ended, and not before
 	}
@@ -146,29 +157,41 @@ func (r *Recorder) lostCuts(ctx context.Context, place string, objects []store.O
 }
 
 // lostFlags says what the sealer could not know.
-func (r *Recorder) lostFlags(ctx context.Context, id string, cuts []cut) (flags []string) {
+func lostFlags(cuts []cut, announced bool) (flags []string) {
 	if slices.ContainsFunc(cuts, func(c cut) bool { return encrypted(c.Name) }) {
 		flags = append(flags, "unread")
 	}
-	if !r.announced(ctx, id, cuts[0]) {
+	if !announced {
 		flags = append(flags, "unannounced")
 	}
 	return flags
 }
 
-// announced reports whether the ledger of the node that recorded it says that
-// the recording began with this segment.
-func (r *Recorder) announced(ctx context.Context, id string, first cut) bool {
-	u := &auditor{Archive: OpenArchive(r.o.Store, append(r.o.Trusted, r.o.Signer.PublicKey()), nil), ctx: ctx}
-	day := first.Digest.About.Started.UTC().Format("2006/01/02/")
-	names, err := u.entries("ledger/"+first.Digest.About.Node+"/"+day, 0)
-	if err != nil {
-		return false
+// promised reports whether the ledger of the node that recorded it says that the
+// recording began with this segment. An error says in what the ledger and the
+// store contradict each other.
+func (r *Recorder) promised(ctx context.Context, id string, cuts []cut) (announced bool, err error) {
+	about := cuts[0].Digest.About
+	begun, last, err := r.archive().promises(ctx, about.Node, id, about.Started)
+	switch {
+	case err != nil:
+		return false, err
+	case begun != "" && begun != cuts[0].SHA256:
+		return false, errors.New("it does not begin with what the ledger of its bastion says; it stays as it is")
+	case last.Segments > len(cuts):
+		return false, fmt.Errorf("by the ledger of its bastion the store had %d segments of it, and %d can be read; it stays as it is", last.Segments, len(cuts))
 	}
-	for _, name := range names {
-		if e, _, err := u.entry(name); err == nil && e != nil && e.Type == EntryBegun && e.Session == id {
-			return e.First == first.SHA256
-		}
+	link := hash([]byte(id))
+	for _, c := range cuts[:last.Segments] {
+		link = chain(link, c.SHA256)
 	}
-	return false
+	if last.Segments > 0 && link != last.Chain {
+		return false, fmt.Errorf("its first %d segments are not those that the ledger of its bastion says; it stays as it is", last.Segments)
+	}
+	return begun != "", nil
+}
+
+// archive reads with the keys that this bastion trusts.
+func (r *Recorder) archive() *Archive {
+	return OpenArchive(r.o.Store, append(slices.Clone(r.o.Trusted), r.o.Signer.PublicKey()), nil)
 }

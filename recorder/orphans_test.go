@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/oklog/ulid/v2"
 
 	"github.com/twokey/twokey/recorder"
@@ -51,11 +52,11 @@ func TestOrphans(t *testing.T) {
 	for name, recipients := range map[string][]recorder.Recipient{"plain": nil, "encrypted": {me.Recipient()}} {
 		t.Run(name, func(t *testing.T) {
 			s := storetest.NewMemory(t)
-			o := options(t.TempDir(), s)
+			o := options(memoryDir(t), s)
 			o.Recipients = recipients
 			want := request()
 			node := lose(t, o, want)
-			o.Dir = t.TempDir()
+			o.Dir = memoryDir(t)
 			if ids := adopt(t, o, recorder.Orphans{Node: "another"}); len(ids) != 0 {
 				t.Fatalf("adopted %v of another node", ids)
 			}
@@ -94,11 +95,11 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// What is older than a session can be is sealed without being told whose it was,
-// and what no ledger knows of is said to be so.
+// What is older than a session can be is sealed without being told whose it was.
+// What no ledger announced is sealed only for who says whose it was, and says so.
 func TestAnOldOrphanNobodyAnnounced(t *testing.T) {
 	s := storetest.NewMemory(t)
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	want := request()
 	want.Started = time.Now().Add(-27 * time.Hour)
 	id, err := ulid.New(ulid.Timestamp(want.Started), ulid.DefaultEntropy())
@@ -106,18 +107,23 @@ func TestAnOldOrphanNobodyAnnounced(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.ID = id.String()
-	lose(t, o, want)
+	node := lose(t, o, want)
 	forged := s.Clone()
 	for _, name := range forged.Names() {
 		if strings.HasPrefix(name, "ledger/") {
 			forged.Tamper(name, nil)
 		}
 	}
-	o.Dir, o.Store = t.TempDir(), forged
+	o.Dir, o.Store = memoryDir(t), forged
 	if ids := adopt(t, o, recorder.Orphans{Since: time.Now().Add(-26 * time.Hour)}); len(ids) != 0 {
 		t.Fatalf("adopted %v from before", ids)
 	}
-	if ids := adopt(t, o, recorder.Orphans{}); !slices.Equal(ids, []string{want.ID}) {
+	r := newRecorder(t, o)
+	if ids, err := r.SealOrphans(t.Context(), recorder.Orphans{}); len(ids) != 0 || err == nil || !strings.Contains(err.Error(), "no ledger says that it began") {
+		t.Fatalf("adopted %v, %v", ids, err)
+	}
+	closed(t, r)
+	if ids := adopt(t, o, recorder.Orphans{Node: node}); !slices.Equal(ids, []string{want.ID}) {
 		t.Fatalf("adopted %v", ids)
 	}
 	a := recorder.OpenArchive(forged, trusted(), nil)
@@ -128,4 +134,73 @@ func TestAnOldOrphanNobodyAnnounced(t *testing.T) {
 	if err := a.Verify(t.Context(), nil, io.Discard); err != nil {
 		t.Error(err)
 	}
+}
+
+// Between the loss of a bastion and the sealing of what it left, a thief cuts the
+// tape, or writes another: the last checkpoint knows better, and nobody signs that.
+func TestOrphansThatContradictTheLedger(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.CheckpointEvery = 10 * time.Millisecond
+	want := request()
+	r := newRecorder(t, o)
+	tape := begin(t, r, want)
+	for _, text := range []string{"one", "two", "three"} {
+		appendAll(t, tape, out(1, text))
+		eventually(t, "it is stored", func() bool { return tape.Health().Bytes == 0 })
+	}
+	count := func() (n int) {
+		for _, name := range s.Names() {
+			if strings.HasSuffix(name, "-checkpoint.json") {
+				n++
+			}
+		}
+		return n
+	}
+	before := count()
+	eventually(t, "a checkpoint knows of all of it", func() bool { return count() > before+2 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Close(ctx)
+
+	segment := func(s *storetest.Memory, n string) string {
+		return s.Names()[slices.IndexFunc(s.Names(), func(name string) bool { return strings.HasSuffix(name, n+".cast.zst") })]
+	}
+	for name, c := range map[string]struct {
+		do  func(s *storetest.Memory)
+		say string
+	}{
+		"nothing":             {func(*storetest.Memory) {}, ""},
+		"the tape is cut":     {func(s *storetest.Memory) { s.Tamper(segment(s, "4"), nil) }, "the store had 4 segments of it, and 3 can be read"},
+		"the middle is gone":  {func(s *storetest.Memory) { s.Tamper(segment(s, "3"), nil) }, "the store had 4 segments of it, and 2 can be read"},
+		"another middle":      {func(s *storetest.Memory) { s.Tamper(segment(s, "3"), s.Object(segment(s, "2"))) }, "its first 4 segments are not those"},
+		"another beginning":   {func(s *storetest.Memory) { s.Tamper(segment(s, "1"), recompressed(s.Object(segment(s, "1")))) }, "does not begin with what the ledger"},
+		"something else at 2": {func(s *storetest.Memory) { s.Tamper(segment(s, "2"), []byte("x")) }, "the store had 4 segments of it, and 1 can be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			robbed := s.Clone()
+			c.do(robbed)
+			o := o
+			o.Dir, o.Store = memoryDir(t), robbed
+			other := newRecorder(t, o)
+			ids, err := other.SealOrphans(t.Context(), recorder.Orphans{Node: r.Node()})
+			closed(t, other)
+			if c.say == "" {
+				proven(t, recorder.OpenArchive(robbed, trusted(), nil), want.ID)
+			} else if err == nil || !strings.Contains(err.Error(), c.say) || len(ids) > 0 {
+				t.Errorf("sealed %v, %v; want %q", ids, err, c.say)
+			}
+		})
+	}
+}
+
+// recompressed is the same text in other bytes.
+func recompressed(stored []byte) []byte {
+	d, err := zstd.NewReader(nil)
+	check(err)
+	plain, err := d.DecodeAll(stored, nil)
+	check(err)
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	check(err)
+	return e.EncodeAll(append(plain, []byte(`[0.000000,"o","x"]`+"\n")...), nil)
 }

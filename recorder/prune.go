@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -29,7 +30,8 @@ func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gon
 	if !ok {
 		return errors.New("this store removes nothing")
 	}
-	a := OpenArchive(r.o.Store, append(r.o.Trusted, r.o.Signer.PublicKey()), nil)
+	a := r.archive()
+	tombstones := sync.OnceValues(func() (map[string]Pruned, error) { return a.buried(ctx) })
 	var failed []error
 	var batch []Pruned
 	bury := func() error {
@@ -54,6 +56,12 @@ func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gon
 			return err
 		}
 		p, err := a.prunable(ctx, idOf(place), before)
+		if errors.Is(err, errNotProven) {
+			p, err = half(p, err, tombstones)
+		}
+		if err == nil && p != nil {
+			err = kept(ctx, remover, place)
+		}
 		switch {
 		case err != nil:
 			failed = append(failed, fmt.Errorf("recording %s stays: %w", idOf(place), err))
@@ -84,7 +92,7 @@ func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (*P
 	case err != nil:
 		return nil, err
 	case report.Manifest == nil || len(report.Findings) > 0:
-		return nil, fmt.Errorf("it is not proven: %s", strings.Join(report.Findings, "; "))
+		return &Pruned{Session: report.ID}, fmt.Errorf("%w: %s", errNotProven, strings.Join(report.Findings, "; "))
 	case !report.Manifest.Ended.Before(before):
 		return nil, nil
 	}
@@ -92,6 +100,27 @@ func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (*P
 	return &Pruned{
 		Session: id, Node: m.sealer(), Sequence: m.Sequence, Manifest: report.hash, Previous: m.Previous, Engineer: m.Session.Engineer, Ended: m.Ended,
 	}, nil
+}
+
+var errNotProven = errors.New("it is not proven")
+
+// half returns what a tombstone says of a recording that is not proven since its removal was
+// broken off, and otherwise the error.
+func half(p *Pruned, why error, tombstones func() (map[string]Pruned, error)) (*Pruned, error) {
+	all, err := tombstones()
+	if buried, there := all[p.Session]; there {
+		return &buried, nil
+	}
+	return nil, errors.Join(why, err)
+}
+
+// kept says until when the store keeps a recording, whoever wants to remove it.
+func kept(ctx context.Context, by store.Remover, place string) error {
+	until, err := by.Kept(ctx, place+manifestName)
+	if err == nil && until.After(time.Now()) {
+		err = fmt.Errorf("the store keeps it until %s (Object Lock)", until.UTC().Format(time.DateTime))
+	}
+	return err
 }
 
 // bury puts a tombstone into the ledger, and waits until the store has it.

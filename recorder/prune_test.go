@@ -16,7 +16,7 @@ func TestPrune(t *testing.T) {
 	l := record(t, 3) // an hour ago
 	s := l.Clone()
 	s.Tamper(l.segment(1, 2), []byte("x"))
-	o := options(t.TempDir(), s)
+	o := options(memoryDir(t), s)
 	prune := func(really bool) (ids []string, err error) {
 		r := newRecorder(t, o)
 		err = r.Prune(t.Context(), time.Now().Add(time.Minute), really, func(id string) { ids = append(ids, id) })
@@ -46,6 +46,24 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%s was pruned, and is spoken of:\n%s", id, w.String())
 		}
 	}
+
+	// A prune that was broken off in the middle of a recording goes on the next time.
+	broken := l.Clone()
+	for _, name := range s.Names() {
+		if strings.HasPrefix(name, "ledger/") && broken.Object(name) == nil {
+			broken.Tamper(name, s.Object(name))
+		}
+	}
+	broken.Tamper(l.segment(0, 1), nil)
+	w.Reset()
+	if err := recorder.OpenArchive(broken, trusted(), nil).Verify(t.Context(), nil, &w); err != nil || !strings.Contains(w.String(), l.ids[0]+"  removed: its time is over") {
+		t.Errorf("half removed: %v\n%s", err, w.String())
+	}
+	o.Store = broken
+	if ids, err := prune(true); err != nil || !slices.Contains(ids, l.ids[0]) {
+		t.Errorf("pruned again: %v, %v", ids, err)
+	}
+	proven(t, recorder.OpenArchive(broken, trusted(), nil))
 
 	stolen := s.Clone()
 	for _, name := range stolen.Names() {

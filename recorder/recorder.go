@@ -106,7 +106,7 @@ type Recorder struct {
 
 	mu     sync.Mutex
 	closed bool
-	busy   map[string]bool // IDs that a tape or finish is working on
+	busy   map[string]*Tape // what a tape or finish is working on, by ID; nil of another process's
 }
 
 // The patience of Begin with the store, and how many recordings that have ended
@@ -131,7 +131,7 @@ func New(o Options) (*Recorder, error) {
 		return nil, err
 	}
 	r := &Recorder{
-		o: o, lock: lock, busy: map[string]bool{}, uploads: make(chan struct{}, uploadsAtOnce), last: make(chan struct{}),
+		o: o, lock: lock, busy: map[string]*Tape{}, uploads: make(chan struct{}, uploadsAtOnce), last: make(chan struct{}),
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if err := r.open(); err != nil {
@@ -209,6 +209,9 @@ func (r *Recorder) begin(ctx context.Context, want session.Request) (*Tape, erro
 		r.release(want.ID)
 		return nil, fmt.Errorf("the spool can not be written: %w", err)
 	}
+	r.mu.Lock()
+	r.busy[want.ID] = t
+	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, beginPatience)
 	defer cancel()
 	err = t.first(ctx)
@@ -239,10 +242,10 @@ func (r *Recorder) about(want session.Request) About {
 func (r *Recorder) take(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.busy[id] {
+	if _, taken := r.busy[id]; r.closed || taken {
 		return false
 	}
-	r.busy[id] = true
+	r.busy[id] = nil
 	return true
 }
 

@@ -33,7 +33,7 @@ var (
 
 func TestBrokenGlassIsProven(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := glass()
 	sealTape(t, begin(t, r, want), want.ID, 1)
 	closed(t, r)
@@ -71,7 +71,7 @@ func TestBrokenGlassIsProven(t *testing.T) {
 // it off, across starts of the bastion.
 func TestBrokenGlassIsOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, dir := storetest.NewMemory(t), t.TempDir()
+		s, dir := storetest.NewMemory(t), memoryDir(t)
 		r := newRecorder(t, options(dir, s))
 		want := glass()
 		id := want.ID
@@ -176,7 +176,7 @@ func entry(t *testing.T, s *storetest.Memory, suffix string) string {
 // A raised concern locks within the time, too, and after an ok.
 func TestRaisedLocksAtOnce(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	a := recorder.OpenArchive(s, trusted(), r)
 	want, other := glass(), request()
 	for _, w := range []session.Request{want, other} {
@@ -202,7 +202,7 @@ func TestRaisedLocksAtOnce(t *testing.T) {
 }
 
 func TestGlassIsNotBrokenWhenNobodyCouldRemember(t *testing.T) {
-	s, dir := storetest.NewMemory(t), t.TempDir()
+	s, dir := storetest.NewMemory(t), memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	if err := os.RemoveAll(filepath.Join(dir, "reviews")); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestGlassIsNotBrokenWhenNobodyCouldRemember(t *testing.T) {
 // Replays that came to nothing are forgotten after a while; debts never.
 func TestOldReplaysAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, dir := storetest.NewMemory(t), t.TempDir()
+		s, dir := storetest.NewMemory(t), memoryDir(t)
 		r := newRecorder(t, options(dir, s))
 		a := recorder.OpenArchive(s, trusted(), r)
 		want, other := glass(), request()
@@ -250,7 +250,7 @@ func TestOldReplaysAreForgotten(t *testing.T) {
 // A file of what is owed that can not be read stops the start: it must not be
 // taken for none.
 func TestDamagedDebtsStopTheStart(t *testing.T) {
-	s, dir := storetest.NewMemory(t), t.TempDir()
+	s, dir := storetest.NewMemory(t), memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	want := glass()
 	sealTape(t, begin(t, r, want), want.ID, 1)
@@ -284,7 +284,7 @@ func TestReviewsThatAreNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := storetest.NewMemory(t)
-			r := newRecorder(t, options(t.TempDir(), s))
+			r := newRecorder(t, options(memoryDir(t), s))
 			want := glass()
 			sealTape(t, begin(t, r, want), want.ID, 1)
 			for _, e := range []recorder.Entry{

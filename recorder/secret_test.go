@@ -30,7 +30,7 @@ func identity(t testing.TB) *age.X25519Identity {
 // bastion least of all; and everybody can prove it.
 func TestEncrypted(t *testing.T) {
 	one, two, other := identity(t), identity(t), identity(t)
-	s, dir := storetest.NewFaulty(t), t.TempDir()
+	s, dir := storetest.NewFaulty(t), memoryDir(t)
 	o := options(dir, s)
 	o.Recipients = []recorder.Recipient{one.Recipient(), two.Recipient()}
 	r := newRecorder(t, o)

@@ -51,7 +51,8 @@ type Tape struct {
 	failing error // why the last attempt to store did not work
 	ended   bool  // an End event is on the tape
 	sealed  bool
-	cuts    []cut // cut, not yet sent; the sender takes the first
+	cuts    []cut   // cut, not yet sent; the sender takes the first
+	stored  Running // what the store has
 
 	carry map[string][]byte // of the slice that was cut last; the keeper's alone
 }
@@ -72,7 +73,8 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 	}
 	t := &Tape{
 		r: r, about: about, dir: filepath.Join(r.spool(), about.ID), store: place, enc: newEncoder(),
-		wake: make(chan struct{}, 1), full: make(chan struct{}, 1), over: make(chan struct{}),
+		stored: Running{Session: about.ID, Chain: hash([]byte(about.ID))},
+		wake:   make(chan struct{}, 1), full: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	if err := os.Mkdir(t.dir, 0o700); err != nil {
 		return nil, err
@@ -506,6 +508,13 @@ func (t *Tape) nextCut() (c cut, more bool) {
 	return t.cuts[0], true
 }
 
+// running is how far the store has the tape, for the ledger.
+func (t *Tape) running() Running {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stored
+}
+
 // send brings one segment to the store and forgets it here.
 func (t *Tape) send(ctx context.Context, c cut) error {
 	err := t.r.sendSegment(t.dir, t.store, c, func(name string, data []byte) (string, error) {
@@ -516,6 +525,7 @@ func (t *Tape) send(ctx context.Context, c cut) error {
 	if t.failing = err; err != nil {
 		return err
 	}
+	t.stored.Segments, t.stored.Chain = c.N, chain(t.stored.Chain, c.SHA256)
 	t.cuts = t.cuts[1:]
 	t.waiting = slices.DeleteFunc(t.waiting, func(m mark) bool { return m.n == c.N })
 	poke(t.wake) // a slice that waited for room may be due

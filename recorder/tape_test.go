@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,7 +176,7 @@ func proven(t testing.TB, a *recorder.Archive, ids ...string) string {
 
 func TestRoundTrip(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	appendAll(t, tape, story()...)
@@ -217,7 +218,7 @@ func TestSeatsOfOneName(t *testing.T) {
 	people := []*session.Identity{&bob, &twin, &again}
 	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0}, {1}} {
 		s := storetest.NewMemory(t)
-		r := newRecorder(t, options(t.TempDir(), s))
+		r := newRecorder(t, options(memoryDir(t), s))
 		want := request()
 		tape := begin(t, r, want)
 		var seats []recorder.Seat
@@ -247,7 +248,7 @@ func TestSeatsOfOneName(t *testing.T) {
 // and the same to the microsecond in all three.
 func TestTimes(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	var at time.Duration
@@ -327,7 +328,7 @@ func FuzzDecode(f *testing.F) {
 
 func TestSegmentsArriveWhileTheSessionRuns(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	tapes := func() []string { // without the ledger
@@ -375,7 +376,7 @@ func TestBeginRefuses(t *testing.T) {
 		for _, fault := range storetest.Faults {
 			s := storetest.NewFaulty(t)
 			s.Break(fault, "")
-			r := newRecorder(t, options(t.TempDir(), s))
+			r := newRecorder(t, options(memoryDir(t), s))
 			if fault == storetest.LosesAnswers || fault == storetest.StoredButError {
 				begin(t, r, request()) // the next attempt finds it there
 				continue
@@ -389,20 +390,20 @@ func TestBeginRefuses(t *testing.T) {
 		}
 	})
 	t.Run("the spool can not be written", func(t *testing.T) {
-		dir := t.TempDir()
+		dir := memoryDir(t)
 		r := newRecorder(t, options(dir, storetest.NewMemory(t)))
 		os.RemoveAll(filepath.Join(dir, "spool"))
 		os.WriteFile(filepath.Join(dir, "spool"), nil, 0o600)
 		cause(t, r, request(), "the spool can not be written")
 	})
 	t.Run("an ID that is none", func(t *testing.T) {
-		r := newRecorder(t, options(t.TempDir(), storetest.NewMemory(t)))
+		r := newRecorder(t, options(memoryDir(t), storetest.NewMemory(t)))
 		want := request()
 		want.ID = "../../etc"
 		cause(t, r, want, "no ULID")
 	})
 	t.Run("the same ID twice", func(t *testing.T) {
-		r := newRecorder(t, options(t.TempDir(), storetest.NewMemory(t)))
+		r := newRecorder(t, options(memoryDir(t), storetest.NewMemory(t)))
 		want := request()
 		begin(t, r, want)
 		cause(t, r, want, "knows this session already")
@@ -410,7 +411,7 @@ func TestBeginRefuses(t *testing.T) {
 }
 
 func TestTwoProcessesOneDirectory(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	r := newRecorder(t, options(dir, storetest.NewMemory(t)))
 	if _, err := recorder.New(options(dir, storetest.NewMemory(t))); err == nil || !strings.Contains(err.Error(), "in use by another twokey") {
 		t.Fatal(err)
@@ -423,7 +424,7 @@ func TestTwoProcessesOneDirectory(t *testing.T) {
 // before is stored with the cause.
 func TestDiskFull(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	appendAll(t, tape, out(time.Millisecond, "before"))
@@ -457,7 +458,7 @@ func TestStoreGoneInTheMiddle(t *testing.T) {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
 			s := storetest.NewFaulty(t)
-			o := options(t.TempDir(), s)
+			o := options(memoryDir(t), s)
 			o.MaxLagTime = 300 * time.Millisecond
 			r := newRecorder(t, o)
 			want := request()
@@ -496,7 +497,7 @@ func TestStoreGoneInTheMiddle(t *testing.T) {
 // One recording that can not be stored holds up no other, nor the ledger.
 func TestOneBadRecordingBlocksNoOther(t *testing.T) {
 	s := storetest.NewFaulty(t)
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	bad, good := request(), request()
 	badTape, goodTape := begin(t, r, bad), begin(t, r, good)
@@ -515,7 +516,7 @@ func TestOneBadRecordingBlocksNoOther(t *testing.T) {
 // The bastion stops while the store is away: the next process brings it there.
 func TestCloseWhileTheStoreIsAway(t *testing.T) {
 	s := storetest.NewFaulty(t)
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	r := newRecorder(t, options(dir, s))
 	want := request()
 	tape := begin(t, r, want)
@@ -546,7 +547,7 @@ func TestCloseWhileTheStoreIsAway(t *testing.T) {
 
 func TestViewedIsInTheLedger(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	sealTape(t, begin(t, r, want), want.ID, 1)
 	a := recorder.OpenArchive(s, trusted(), r)
@@ -587,7 +588,7 @@ func BenchmarkAppend(b *testing.B) {
 		"statement": story()[5],
 	} {
 		b.Run(name, func(b *testing.B) {
-			o := options(b.TempDir(), storetest.NewMemory(b))
+			o := options(memoryDir(b), storetest.NewMemory(b))
 			o.SegmentEvery, o.MaxLagBytes = time.Second, 1<<40
 			r := newRecorder(b, o)
 			want := request()
@@ -634,4 +635,45 @@ func FuzzSkim(f *testing.F) {
 			t.Fatalf("%q is skimmed as a line at %v, and read as %v, %q, %v", line, at, also, code, err)
 		}
 	})
+}
+
+// thoroughness is how often everything random is done: 1, or $TWOKEY_PROVE.
+func thoroughness(t testing.TB) int {
+	text := os.Getenv("TWOKEY_PROVE")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("TWOKEY_PROVE=%q is no number", text)
+	}
+	return n
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// memoryDir is a directory for one test. It is in memory where the system has
+// such a place: what these tests take away is the process, never the machine, and
+// a real disk would have them wait a thousand times for what they do not look at.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "twokey-test-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

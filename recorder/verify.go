@@ -44,6 +44,30 @@ func (a *Archive) Check(ctx context.Context, id string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	report, err := a.check(ctx, id)
+	if err != nil && !errors.Is(err, ErrNoRecording) {
+		return report, err
+	}
+	place, placeErr := folder(id)
+	traces, tracesErr := a.traces(ctx, place)
+	if err2 := errors.Join(placeErr, tracesErr); err2 != nil {
+		return report, err2
+	}
+	if report.mark(traces) {
+		return report, nil
+	}
+	return report, err
+}
+
+// mark adds what somebody did to it, and reports whether they did.
+func (r *Report) mark(traces []string) bool {
+	r.Findings = append(r.Findings, traces...)
+	r.Running = r.Running && len(traces) == 0
+	return len(traces) > 0
+}
+
+// check is Check without a look at what was deleted or written over.
+func (a *Archive) check(ctx context.Context, id string) (Report, error) {
 	place, err := folder(id)
 	if err != nil {
 		return Report{}, err

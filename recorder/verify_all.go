@@ -36,9 +36,11 @@ type auditor struct {
 	chains    map[string][]sealed           // by node
 	noted     map[string]bool               // sessions whose end a ledger knows
 	begun     map[string]announced          // by session: what a ledger says of its beginning
+	stored    map[string]Running            // by session: how far the store had it at the last checkpoint
 	there     map[string]bool               // sessions that there is anything of in the store
-	pruned    map[string]bool               // sessions that were removed when their time was over
+	pruned    map[string]bool               // sessions that are removed since their time was over
 	replayed  map[string][]session.Identity // by session: who replayed it, as far as this ledger was read
+	tombs     []Pruned                      // of all ledgers
 	later     []func()                      // checks, for when all ledgers are read
 	ends      []string                      // how each ledger ends, in a sentence
 	problems  []string                      // about the books
@@ -56,20 +58,22 @@ type sealed struct {
 	sequence                 int64
 	ended                    time.Time
 	engineer                 session.Identity
-	first                    string // SHA-256 of its first segment
 }
 
 func (a *Archive) judgeAll(ctx context.Context, how session.Verification, w io.Writer) error {
 	u := &auditor{
 		Archive: a, ctx: ctx, how: how, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{},
-		begun: map[string]announced{}, there: map[string]bool{}, pruned: map[string]bool{},
+		begun: map[string]announced{}, stored: map[string]Running{}, there: map[string]bool{}, pruned: map[string]bool{},
+	}
+	// The ledgers first: a recording that ends meanwhile is in the store by the
+	// time that it is looked for.
+	if err := u.ledgers(); err != nil {
+		return err
 	}
 	if err := u.recordings(); err != nil {
 		return err
 	}
-	if err := u.ledgers(); err != nil {
-		return err
-	}
+	u.bury()
 	for _, check := range u.later {
 		check()
 	}
@@ -111,7 +115,7 @@ func (u *auditor) problem(format string, args ...any) {
 // recordings verifies them, several at once, and tells of them in order.
 func (u *auditor) recordings() error {
 	var ids []string
-	for place, err := range u.places(u.ctx) {
+	for place, err := range walkPlaces(u.ctx, u.folders) {
 		if err != nil {
 			return err
 		}
@@ -154,6 +158,9 @@ func (u *auditor) recordings() error {
 
 // recording takes one into account.
 func (u *auditor) recording(r Report, err error) error {
+	if errors.Is(err, ErrNoRecording) {
+		return nil // a folder without anything in it
+	}
 	if err != nil {
 		if u.ctx.Err() != nil {
 			return err
@@ -162,6 +169,10 @@ func (u *auditor) recording(r Report, err error) error {
 		u.undone = errors.Join(u.undone, fmt.Errorf("%s: %w", r.ID, err))
 	}
 	u.there[r.ID] = true
+	if u.pruned[r.ID] && len(r.Findings) > 0 {
+		return u.remains(r)
+	}
+	r.Findings = append(r.Findings, u.brokenPromises(r)...)
 	if r.Running {
 		if u.how.JSON {
 			return r.write(u.w, true)
@@ -174,12 +185,41 @@ func (u *auditor) recording(r Report, err error) error {
 		u.bad++
 	}
 	if m := r.Manifest; m != nil {
-		s := sealed{id: r.ID, node: m.sealer(), hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended,
-			engineer: m.Session.Engineer, first: m.Segments[0].SHA256}
+		s := sealed{id: r.ID, node: m.sealer(), hash: r.hash, previous: m.Previous, sequence: m.Sequence, ended: m.Ended, engineer: m.Session.Engineer}
 		u.manifests[s.id] = s
 		u.chains[s.node] = append(u.chains[s.node], s)
 	}
 	return r.write(u.w, u.how.JSON)
+}
+
+// brokenPromises says where a recording is not what a ledger said of it while it
+// was made.
+func (u *auditor) brokenPromises(r Report) (findings []string) {
+	if r.Manifest == nil {
+		return nil
+	}
+	segments := r.Manifest.Segments
+	if b, known := u.begun[r.ID]; known && b.first != segments[0].SHA256 {
+		findings = append(findings, "it does not begin with what the ledger of "+b.node+" says")
+	}
+	if s := u.stored[r.ID]; s.Segments > len(segments) || s.Segments > 0 && s.Chain != segments[s.Segments-1].Chain {
+		findings = append(findings, fmt.Sprintf("its first %d segments are not those that a checkpoint of the ledger says", s.Segments))
+	}
+	return findings
+}
+
+// remains tells of a recording whose removal, after its tombstone, is not complete.
+func (u *auditor) remains(r Report) error {
+	text := "its time is over, by a tombstone in the ledger, and it is not wholly removed; prune again"
+	if u.how.JSON {
+		return json.NewEncoder(u.w).Encode(struct {
+			ID     string `json:"id"`
+			Pruned bool   `json:"pruned"`
+			Note   string `json:"note"`
+		}{r.ID, true, text})
+	}
+	_, err := fmt.Fprintf(u.w, "%s  removed: %s\n", r.ID, text)
+	return err
 }
 
 // manifestChains looks for numbers that are missing among the manifests of a
@@ -220,31 +260,23 @@ func (u *auditor) forgotten() {
 }
 
 // vanished looks for recordings whose beginning is in a ledger, and which are
-// not there, or begin with something else.
+// not there.
 func (u *auditor) vanished() {
 	for _, id := range slices.Sorted(maps.Keys(u.begun)) {
-		b := u.begun[id]
-		m, sealed := u.manifests[id]
-		switch {
-		case u.pruned[id]:
-		case !u.there[id]:
-			u.problem("%s: recording %s began by the ledger, and there is nothing of it", b.node, id)
-		case sealed && b.first != m.first:
-			u.problem("%s: recording %s does not begin with what the ledger says", b.node, id)
+		if !u.pruned[id] && !u.there[id] {
+			u.problem("%s: recording %s began by the ledger, and there is nothing of it", u.begun[id].node, id)
 		}
 	}
 }
 
 func (u *auditor) ledgers() error {
-	nodes, err := u.store.List(u.ctx, "ledger/")
+	nodes, err := u.folders(u.ctx, "ledger/")
 	if err != nil {
 		return err
 	}
-	for _, n := range nodes {
-		if n.Folder() {
-			if err := u.ledger(n); err != nil {
-				return err
-			}
+	for _, name := range nodes {
+		if err := u.ledger(store.Object{Name: name}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -302,14 +334,14 @@ func (u *auditor) entries(folder string, depth int) (names []string, err error) 
 	if err != nil {
 		return nil, err
 	}
+	traces, err := u.traces(u.ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	u.problems = append(u.problems, traces...)
 	for _, o := range list {
 		switch {
 		case o.Folder() && depth > 0:
-			below, err := u.entries(o.Name, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			names = append(names, below...)
 		case depth == 0 && strings.HasSuffix(o.Name, ".json"):
 			names = append(names, o.Name)
 		case depth == 0 && strings.HasSuffix(o.Name, ".json.sig"):
@@ -317,7 +349,18 @@ func (u *auditor) entries(folder string, depth int) (names []string, err error) 
 			u.problem("something lies in the ledger that does not belong there: %s", o.Name)
 		}
 	}
-	return names, nil
+	if depth == 0 {
+		return names, nil
+	}
+	folders, err := u.folders(u.ctx, folder)
+	for _, name := range folders {
+		if err == nil {
+			var below []string
+			below, err = u.entries(name, depth-1)
+			names = append(names, below...)
+		}
+	}
+	return names, err
 }
 
 // entry gets an entry and checks its signature. It is nil after a finding.
@@ -369,9 +412,12 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 	case EntrySealed:
 		u.later = append(u.later, func() { u.checkSealed(node, e) })
 	case EntryCheckpoint, EntryStopped:
-		u.later = append(u.later, func() { u.checkpoint(node, e) })
+		u.checkpoint(node, e)
 	case EntryPruned:
-		u.checkPruned(e)
+		for _, p := range e.Pruned {
+			u.pruned[p.Session] = true
+		}
+		u.tombs = append(u.tombs, e.Pruned...)
 	case EntryViewed:
 		if e.What == ViewReplay && e.Who != nil && e.Who.Valid() {
 			u.replayed[e.Session] = append(u.replayed[e.Session], *e.Who)
@@ -381,11 +427,21 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 	}
 }
 
-// checkpoint checks that the manifests which a node had sealed by then are there.
+// checkpoint notes what must be there by it: how far the store had each
+// recording, and the last manifest that the node had sealed.
 func (u *auditor) checkpoint(node string, e Entry) {
-	if e.Manifests == nil || time.Since(e.Time) < settle {
-		return // they may be on their way
+	for _, s := range e.Live {
+		if s.Segments > 0 {
+			u.stored[s.Session] = s
+		}
 	}
+	if e.Manifests != nil && time.Since(e.Time) > settle { // else it may be on its way
+		u.later = append(u.later, func() { u.checkManifests(node, e) })
+	}
+}
+
+// checkManifests checks that the last manifest of a checkpoint is there.
+func (u *auditor) checkManifests(node string, e Entry) {
 	for _, s := range u.chains[node] {
 		if s.sequence == e.Manifests.Sequence {
 			if s.hash != e.Manifests.Hash {
@@ -399,11 +455,10 @@ func (u *auditor) checkpoint(node string, e Entry) {
 	}
 }
 
-// checkPruned takes recordings that were removed when their time was over for
-// what the ledger says of them.
-func (u *auditor) checkPruned(e Entry) {
-	for _, p := range e.Pruned {
-		u.pruned[p.Session] = true
+// bury takes recordings that were removed since their time was over for what
+// the ledger says of them.
+func (u *auditor) bury() {
+	for _, p := range u.tombs {
 		if _, there := u.manifests[p.Session]; there {
 			continue // it was about to be removed
 		}
@@ -428,13 +483,16 @@ func (u *auditor) checkSealed(node string, e Entry) {
 // checkReview checks that whoever reviewed a recording had replayed it, by the
 // same ledger, and is not its engineer.
 func (u *auditor) checkReview(node string, e Entry) {
-	m, there := u.manifests[e.Session]
 	switch {
 	case e.Who == nil || !e.Who.Valid():
 		u.problem("%s: number %d is a review by nobody", node, e.Sequence)
 	case !slices.ContainsFunc(u.replayed[e.Session], e.Who.SamePersonAs):
 		u.problem("%s: number %d is a review of %s by %s, who had not replayed it", node, e.Sequence, e.Session, session.OneLine(e.Who.Name, 80))
-	case there && m.engineer.SamePersonAs(*e.Who):
-		u.problem("%s: number %d is a review of %s by its own engineer", node, e.Sequence, e.Session)
+	default:
+		u.later = append(u.later, func() {
+			if m, there := u.manifests[e.Session]; there && m.engineer.SamePersonAs(*e.Who) {
+				u.problem("%s: number %d is a review of %s by its own engineer", node, e.Sequence, e.Session)
+			}
+		})
 	}
 }

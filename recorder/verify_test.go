@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/minio/minio-go/v7"
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
@@ -40,7 +41,7 @@ type loot struct {
 func record(t testing.TB, n int) *loot {
 	s := storetest.NewMemory(t)
 	l := &loot{Memory: s}
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	for range n {
 		want := request()
 		want.Started = want.Started.Add(-time.Hour)
@@ -376,7 +377,7 @@ func TestMissingWithoutATrace(t *testing.T) {
 		}, []string{"recording " + original.ids[2] + " began by the ledger, and there is nothing of it"}},
 		{"another first segment than was announced", func(l *loot) {
 			l.announce("0000000006-begun.json")
-		}, []string{"recording " + original.ids[2] + " does not begin with what the ledger says"}},
+		}, []string{original.ids[2] + "  NOT PROVEN", "it does not begin with what the ledger of "}},
 		{"a signature in the ledger", func(l *loot) { gone(l, l.find("0000000005-sealed.json")+".sig") }, []string{"0000000005-sealed.json is not what was signed"}},
 		{"an entry with another number", func(l *loot) {
 			a, b := l.find("0000000003-sealed.json"), l.find("0000000005-sealed.json")
@@ -409,7 +410,7 @@ func TestMissingWithoutATrace(t *testing.T) {
 // A bastion that verifies its own store knows where its ledger ends.
 func TestTheEndOfOnesOwnLedger(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	sealTape(t, begin(t, r, want), want.ID, 1)
 	last := func() string {
@@ -433,7 +434,7 @@ func TestTheEndOfOnesOwnLedger(t *testing.T) {
 // A signing key is replaced: recordings of the old one stay proven as long as
 // its public half is trusted.
 func TestKeyRotation(t *testing.T) {
-	s, dir := storetest.NewMemory(t), t.TempDir()
+	s, dir := storetest.NewMemory(t), memoryDir(t)
 	var ids []string
 	for _, key := range []byte("ko") {
 		o := options(dir, s)
@@ -458,7 +459,7 @@ func TestKeyRotation(t *testing.T) {
 func TestChangedOnTheServer(t *testing.T) {
 	v := storetest.StartVersity(t)
 	s := v.Store()
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	appendAll(t, tape, story()...)
@@ -476,6 +477,81 @@ func TestChangedOnTheServer(t *testing.T) {
 	report, err := a.Check(t.Context(), want.ID)
 	if err != nil || len(report.Findings) == 0 {
 		t.Fatalf("%v, %v", report, err)
+	}
+}
+
+// On a real S3 server that keeps versions, a thief with the bastion's own
+// credentials deletes, and writes over, and takes the newest recording with the end
+// of the ledger: all of it shows, and what was recorded can still be read.
+func TestDeletedAndWrittenOverOnTheServer(t *testing.T) {
+	v := storetest.StartVersity(t)
+	v.Lock("compliance", 1)
+	s, client := v.Store(), v.Client()
+	r := newRecorder(t, options(memoryDir(t), s))
+	var ids []string
+	for range 3 {
+		want := request()
+		tape := begin(t, r, want)
+		appendAll(t, tape, story()...)
+		eventually(t, "stored", func() bool { return tape.Health().Bytes == 0 })
+		sealTape(t, tape, want.ID, time.Second)
+		ids = append(ids, want.ID)
+		eventually(t, "there", func() bool {
+			rep, err := recorder.OpenArchive(s, trusted(), nil).Check(t.Context(), want.ID)
+			return err == nil && len(rep.Findings) == 0
+		})
+	}
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	said := proven(t, a)
+	if n := strings.Count(said, "proven: "); n != 3 {
+		t.Fatalf("%d are proven:\n%s", n, said)
+	}
+	var names []string
+	for o := range client.ListObjects(t.Context(), v.Config.Bucket, minio.ListObjectsOptions{Recursive: true}) {
+		names = append(names, o.Key)
+	}
+	remove := func(part string) {
+		for _, name := range names {
+			if strings.Contains(name, part) {
+				if err := client.RemoveObject(t.Context(), v.Config.Bucket, name, minio.RemoveObjectOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	over := func(part, text string) {
+		n := slices.IndexFunc(names, func(name string) bool { return strings.Contains(name, part) })
+		if _, err := client.PutObject(t.Context(), v.Config.Bucket, names[n], strings.NewReader(text), int64(len(text)), minio.PutObjectOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over(ids[0]+"/00000002", "something else")
+	remove(ids[1] + "/manifest.json")
+	remove(ids[2])
+	remove("0000000007-") // its end
+	remove("0000000006-") // its beginning
+	remove("0000000008-") // stopped
+	var w strings.Builder
+	var found session.Unproven
+	if err := a.Verify(t.Context(), nil, &w); !errors.As(err, &found) {
+		t.Errorf("%v\n%s", err, w.String())
+	}
+	for _, want := range []string{
+		"segment 00000002.cast.zst was cut short", "somebody wrote over sessions/", "is still in the store and intact",
+		ids[1] + "/manifest.json at ", ids[2] + "/manifest.json.sig at ", "somebody deleted ledger/" + r.Node(),
+	} {
+		if !strings.Contains(w.String(), want) {
+			t.Errorf("want %q in\n%s", want, w.String())
+		}
+	}
+	for i, words := range []string{"somebody wrote over", "somebody deleted", "somebody deleted"} {
+		if rep, err := a.Check(t.Context(), ids[i]); err != nil || !strings.Contains(strings.Join(rep.Findings, "\n"), words) {
+			t.Errorf("%s alone: %q, %v", ids[i], rep.Findings, err)
+		}
+	}
+	if got := bytesOf(read(t, a, ids[0]), session.Output); !bytes.Contains(got, []byte("€😀")) {
+		t.Errorf("what was recorded can not be read any more: %q", got)
 	}
 }
 
@@ -532,7 +608,7 @@ func TestFormatHasTheRecipe(t *testing.T) {
 // recordedFolder makes a recording in a folder, with allowed_signers beside it.
 func recordedFolder(t *testing.T) (place string, exported []byte) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	s, err := store.NewFolder(filepath.Join(dir, "store"))
 	if err != nil {
 		t.Fatal(err)
@@ -583,7 +659,7 @@ func playersTakeEveryLine(t *testing.T, cast []byte) {
 // A running session can be read as far as it is stored.
 func TestEventsOfARunningSession(t *testing.T) {
 	s := storetest.NewMemory(t)
-	r := newRecorder(t, options(t.TempDir(), s))
+	r := newRecorder(t, options(memoryDir(t), s))
 	want := request()
 	tape := begin(t, r, want)
 	appendAll(t, tape, out(1, "hello"))
@@ -616,7 +692,7 @@ func unhex(s string) []byte {
 // Before there is a manifest nobody has vouched for the size of anything: an
 // object that no segment can be is refused without being read.
 func TestHugeObjectThatNobodySignedFor(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	s, err := store.NewFolder(dir)
 	if err != nil {
 		t.Fatal(err)

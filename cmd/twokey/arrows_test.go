@@ -68,7 +68,7 @@ var homes = map[string][]string{
 	"github.com/jackc/pgx/v5":             {"session/pgwire", "session/pgwire/pgtest"},
 	"github.com/wasilibs/go-pgquery":      {"session/pgwire/label"},
 	"github.com/mattn/go-runewidth":       {"shadow"},
-	"github.com/minio/minio-go/v7":        {"recorder/store"},
+	"github.com/minio/minio-go/v7":        {"recorder/store", "recorder/store/storetest"},
 	"filippo.io/age":                      {"recorder"},
 	"github.com/hiddeco/sshsig":           {"recorder"},
 	"github.com/klauspost/compress":       {"recorder"},
@@ -84,6 +84,7 @@ var testHomes = map[string][]string{
 	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "shadow"}, // a terminal to look at
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},
+	"github.com/minio/minio-go/v7":               {"recorder"}, // a thief
 	"golang.org/x/crypto/ssh":                    {"certs/oidc", "shadow"},
 	"github.com/go-jose/go-jose/v4":              {"certs/oidc"},
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // This file is the store for one machine: files under a directory. It exists
@@ -168,6 +169,11 @@ func (f *Folder) Remove(ctx context.Context, name string) error {
 	for dir := path.Dir(name); dir != "." && os.Remove(f.path(dir)) == nil; dir = path.Dir(dir) {
 	}
 	return nil
+}
+
+// Kept is Remover's: a folder keeps nothing from who can write to it.
+func (f *Folder) Kept(_ context.Context, name string) (time.Time, error) {
+	return time.Time{}, CheckName(name)
 }
 
 // List is Store's.

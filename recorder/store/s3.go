@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -203,6 +204,78 @@ func (s *S3) Remove(ctx context.Context, name string) error {
 		}
 	}
 	return s.ended(ctx)
+}
+
+// Kept is Remover's.
+func (s *S3) Kept(ctx context.Context, name string) (time.Time, error) {
+	if err := CheckName(name); err != nil {
+		return time.Time{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	info, err := s.client.StatObject(ctx, s.bucket, s.prefix+name, minio.StatObjectOptions{})
+	if err != nil {
+		if err = s.failure(err); errors.Is(err, ErrNotExist) {
+			return time.Time{}, nil
+		}
+		return time.Time{}, fmt.Errorf("%s: %w", name, err)
+	}
+	text := info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
+// Traces is Historian's.
+func (s *S3) Traces(ctx context.Context, folder string) (list []Trace, folders []string, err error) {
+	if err := checkFolder(folder); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()            // also ends the client's goroutine when we leave early
+	all := map[string]Trace{} // servers do not agree on an order of versions and delete markers
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + folder, WithVersions: true}) {
+		if o.Err != nil {
+			return nil, nil, s.failure(o.Err)
+		}
+		name, ours := strings.CutPrefix(o.Key, s.prefix)
+		switch {
+		case !ours || name == folder:
+		case strings.HasSuffix(name, "/"):
+			folders = append(folders, name)
+		case len(all) == maxListing:
+			return nil, nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
+		default:
+			all[name] = all[name].and(o)
+		}
+	}
+	if err := s.ended(ctx); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if t := all[name]; t.Deleted || t.Versions > 1 {
+			t.Name = name
+			list = append(list, t)
+		}
+	}
+	slices.Sort(folders)
+	return list, folders, nil
+}
+
+// and adds a version or a delete marker.
+func (t Trace) and(o minio.ObjectInfo) Trace {
+	if o.LastModified.After(t.Last) {
+		t.Last = o.LastModified
+	}
+	if o.IsDeleteMarker {
+		t.Deleted = t.Deleted || o.IsLatest
+		return t
+	}
+	if t.Versions++; t.Versions == 1 || o.LastModified.Before(t.first) {
+		t.First, t.first = o.VersionID, o.LastModified
+	}
+	return t
 }
 
 func (s *S3) ended(ctx context.Context) error {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 var (
@@ -60,6 +61,28 @@ type Remover interface {
 	// Remove takes out an object with all its versions, or says why it stays. One
 	// that is not there is no error.
 	Remove(ctx context.Context, name string) error
+
+	// Kept returns until when the store itself refuses to remove an object: the
+	// zero time when it does not, or there is none of that name.
+	Kept(ctx context.Context, name string) (until time.Time, err error)
+}
+
+// Historian is a Store that may still have what was deleted or written over.
+type Historian interface {
+	// Traces returns the names directly in a folder at which more was done than one
+	// Put, sorted by name, and the folders in it, also those of which only deleted
+	// objects are left.
+	Traces(ctx context.Context, folder string) (list []Trace, folders []string, err error)
+}
+
+// Trace is what is left of deleting an object, or of writing over it.
+type Trace struct {
+	Name     string
+	Deleted  bool      // a delete marker hides it
+	Versions int       // that are there, without delete markers
+	Last     time.Time // when the newest version or delete marker was made
+	First    string    // the oldest version that is there; "" when there is none
+	first    time.Time // when that was made
 }
 
 // Object is an entry of a listing.

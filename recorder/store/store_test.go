@@ -4,13 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/recorder/store/storetest"
@@ -32,12 +32,7 @@ func TestS3(t *testing.T) { storetest.Run(t, storetest.StartVersity(t).Store()) 
 // a delete marker at most, and its version is still there.
 func TestS3Lock(t *testing.T) {
 	v := storetest.StartVersity(t)
-	client, err := minio.New(strings.TrimPrefix(v.Config.Endpoint, "http://"), &minio.Options{
-		Creds: credentials.NewStaticV4(v.Config.AccessKey, v.Config.SecretKey, ""), Region: "us-east-1",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := v.Client()
 	open := v.Config
 	open.LockMode, open.LockDays = "compliance", 1
 	s, err := store.NewS3(open)
@@ -49,15 +44,8 @@ func TestS3Lock(t *testing.T) {
 	}
 
 	for _, mode := range []string{"compliance", "governance"} {
-		c := v.Config
-		c.Bucket, c.LockMode, c.LockDays = "locked-"+mode, mode, 1
-		if err := client.MakeBucket(t.Context(), c.Bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
-			t.Fatal(err)
-		}
-		s, err := store.NewS3(c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		v.Lock(mode, 1)
+		c, s := v.Config, v.Store()
 		if err := store.Try(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +56,12 @@ func TestS3Lock(t *testing.T) {
 		if err := s.Remove(t.Context(), "a/b"); err == nil {
 			t.Errorf("%s: it was removed", mode)
 		}
+		if until, err := s.Kept(t.Context(), "a/b"); err != nil || until.Before(time.Now().Add(23*time.Hour)) || until.After(time.Now().Add(25*time.Hour)) {
+			t.Errorf("%s: kept until %v, %v", mode, until, err)
+		}
+		if traces, folders, err := s.Traces(t.Context(), ""); err != nil || len(traces) > 0 || !slices.Equal(folders, []string{"a/"}) {
+			t.Errorf("%s: traces of nothing: %+v, %v, %v", mode, traces, folders, err)
+		}
 		name := strings.TrimPrefix(c.Prefix+"/a/b", "/")
 		if err := client.RemoveObject(t.Context(), c.Bucket, name, minio.RemoveObjectOptions{}); err != nil {
 			t.Fatal(err)
@@ -77,6 +71,13 @@ func TestS3Lock(t *testing.T) {
 		}
 		if data, _, err := s.Get(t.Context(), "a/b", version, 10); err != nil || string(data) != "kept" {
 			t.Errorf("%s: the version: %q, %v", mode, data, err)
+		}
+		traces, _, err := s.Traces(t.Context(), "a/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(traces) != 1 || !traces[0].Deleted || traces[0].Name != "a/b" || traces[0].First != version || traces[0].Versions != 1 {
+			t.Errorf("%s: the traces are %+v", mode, traces)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twokey/twokey/recorder/store"
 )
@@ -86,6 +87,9 @@ func (m *Memory) Remove(ctx context.Context, name string) error {
 	m.puts = slices.DeleteFunc(m.puts, func(n string) bool { return n == name })
 	return nil
 }
+
+// Kept is store.Remover's.
+func (m *Memory) Kept(context.Context, string) (time.Time, error) { return time.Time{}, nil }
 
 // List is Store's.
 func (m *Memory) List(ctx context.Context, folder string) ([]store.Object, error) {

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
 	"github.com/twokey/twokey/recorder/store"
 )
 
@@ -153,6 +156,29 @@ func (v *Versity) Store() *store.S3 {
 		v.t.Fatal(err)
 	}
 	return s
+}
+
+// Client speaks plain S3 to the server, as whoever has the bastion's credentials
+// can: it deletes and writes over.
+func (v *Versity) Client() *minio.Client {
+	v.t.Helper()
+	client, err := minio.New(v.addr, &minio.Options{
+		Creds: credentials.NewStaticV4(v.Config.AccessKey, v.Config.SecretKey, ""), Region: "us-east-1",
+	})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return client
+}
+
+// Lock makes a bucket with Object Lock, and uses that from here on. Without days
+// it only has versions.
+func (v *Versity) Lock(mode string, days int) {
+	v.t.Helper()
+	v.Config.Bucket, v.Config.LockMode, v.Config.LockDays = fmt.Sprintf("%s-%d", mode, days), mode, days
+	if err := v.Client().MakeBucket(v.t.Context(), v.Config.Bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
+		v.t.Fatal(err)
+	}
 }
 
 // Dir is the directory that holds the bucket's objects as plain files.
