@@ -65,6 +65,7 @@ lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
 	bin/staticcheck ./...
 	cd $(DEMO) && ../../bin/staticcheck ./...
 	$(GO) test -count=1 -run Arrows ./cmd/twokey
+	for os in darwin windows; do CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./cmd/twokey; done # what a client needs
 	.ci/vulns
 
 bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios

@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -164,20 +163,6 @@ func (r *Recorder) open() (err error) {
 	}
 	r.deeds, err = openDeeds(r.books)
 	return err
-}
-
-// lockDir makes sure that nobody else works in the directory. The lock goes
-// with the process, however it dies.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "recorder.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the state directory: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("the state directory %s is in use by another twokey", dir)
-	}
-	return f, nil
 }
 
 // Node returns the name under which this bastion keeps its books: the one

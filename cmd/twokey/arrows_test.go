@@ -75,6 +75,7 @@ var homes = map[string][]string{
 	"github.com/oklog/ulid/v2":            {"recorder", "cmd/twokey"},
 	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
 	"golang.org/x/sys/unix":               {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
+	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, on any system
 }
 
 // testHomes says what tests may import besides.

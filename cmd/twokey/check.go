@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -55,9 +57,6 @@ type finding struct {
 	Detail string `json:"detail"`
 	Todo   string `json:"todo,omitempty"`
 }
-
-// errUnhealthy is what check ends with when a part failed; all was said.
-var errUnhealthy = errors.New("twokey is not ready: something above says FAIL")
 
 func checkCommand() *cobra.Command {
 	var config string

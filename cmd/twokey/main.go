@@ -9,20 +9,19 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twokey/twokey/bastion"
-	"github.com/twokey/twokey/session/pgwire/label"
-	"github.com/twokey/twokey/session/psql"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 // run is the whole program; it returns the exit status.
 func run(args []string) int {
-	if psql.Main() || label.Main() { // this process was started as the launcher of a cage, or to parse
+	if started() {
 		return 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -48,6 +47,25 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout) // cobra's default is stderr
-	root.AddCommand(initCommand(), checkCommand(), serveCommand(), recordingsCommand())
+	root.AddCommand(server()...)
+	root.AddCommand(recordingsCommand())
 	return root
+}
+
+// errUnhealthy is what check ends with when a part failed; all was said.
+var errUnhealthy = errors.New("twokey is not ready: something above says FAIL")
+
+// version is what was built: the module's version, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v
 }

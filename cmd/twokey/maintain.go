@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,9 +11,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/bastion"
 	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store"
 )
 
 // This file holds what an operator does to recordings, which takes the signing
@@ -20,6 +24,11 @@ import (
 // directory may be in use.
 
 const maintenanceTime = 10 * time.Minute // for what is done to reach the store
+
+// maintenance are the commands.
+func maintenance(at *whereabouts) []*cobra.Command {
+	return []*cobra.Command{sealCommand(at), pruneCommand(at)}
+}
 
 // maintainer makes the recorder that signs.
 type maintainer struct{ state string }
@@ -125,4 +134,26 @@ func pruneCommand(at *whereabouts) *cobra.Command {
 	c.Flags().StringVar(&before, "before", "", "those that ended before: 365d, 2026-01-31 or RFC 3339")
 	c.Flags().BoolVar(&yes, "yes", false, "remove them")
 	return c
+}
+
+// fromConfig takes the store and the keys from a bastion's configuration.
+func (p *whereabouts) fromConfig() (store.Store, []ssh.PublicKey, error) {
+	c, err := loadConfig(p.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := c.Recordings.Store.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := publicKeys("--key", p.keys)
+	if err != nil || len(keys) > 0 {
+		return s, keys, err
+	}
+	key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w (or give the public half with --key)", err)
+	}
+	keys, err = c.Recordings.trusted(key)
+	return s, keys, err
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/twokey/twokey/bastion"
 	"github.com/twokey/twokey/recorder"
@@ -69,7 +69,8 @@ func recordingsCommand() *cobra.Command {
 	}
 	r := bastion.Recordings{Archive: archive, Play: playHere, Progress: progressHere()}
 	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
-	cmd.AddCommand(sealCommand(&at), pruneCommand(&at), bastion.AuditCommand(archive.deeds))
+	cmd.AddCommand(bastion.AuditCommand(archive.deeds))
+	cmd.AddCommand(maintenance(&at)...)
 	return cmd
 }
 
@@ -84,11 +85,7 @@ var errExportHere = errors.New("an export does not go to a terminal: write it to
 // isTerminal reports whether what is written goes to a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	return err == nil
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // playHere plays on this terminal.
@@ -164,31 +161,14 @@ func (p *whereabouts) reach() (store.Store, error) {
 		return nil, errors.New("a bucket needs --endpoint, the URL of its S3 server")
 	}
 	bucket, prefix, _ := strings.Cut(bucket, "/")
-	return StoreConfig{
+	access, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+	if access == "" || secret == "" {
+		return nil, errors.New("a bucket needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+	}
+	return store.NewS3(store.S3Config{
 		Bucket: bucket, Prefix: strings.Trim(prefix, "/"), Endpoint: p.endpoint, Region: p.region,
-		AccessKey: Secret{Env: "AWS_ACCESS_KEY_ID"}, SecretKey: Secret{Env: "AWS_SECRET_ACCESS_KEY"},
-	}.open()
-}
-
-func (p *whereabouts) fromConfig() (store.Store, []ssh.PublicKey, error) {
-	c, err := loadConfig(p.config)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := c.Recordings.Store.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	keys, err := publicKeys("--key", p.keys)
-	if err != nil || len(keys) > 0 {
-		return s, keys, err
-	}
-	key, err := c.Recordings.SigningKey.signer("recordings.signing_key")
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w (or give the public half with --key)", err)
-	}
-	keys, err = c.Recordings.trusted(key)
-	return s, keys, err
+		AccessKey: access, SecretKey: secret,
+	})
 }
 
 // lateArchive is the archive that the flags name, once they have been read.
