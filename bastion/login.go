@@ -75,6 +75,7 @@ type login struct {
 	state    string   // empty while no answer of the provider is awaited
 	nonce    string
 	verifier string // PKCE's (RFC 7636)
+	port     int    // on which twokey login waits beside that browser; 0: nobody does
 
 	// Set when the identity provider has said who it is.
 	who  session.Identity
@@ -200,8 +201,9 @@ func (l *Logins) alive(id string) *login {
 
 // start binds a login to the browser that opened its link: the first one, as
 // the second would be somebody the link was sent to. had is the cookie that the
-// browser came with; cookie is what it shall keep, never chosen by another.
-func (l *Logins) start(id, had string) (_ login, cookie string, _ error) {
+// browser came with; cookie is what it shall keep, never chosen by another. port is
+// where a program on that machine waits for the code, if one does.
+func (l *Logins) start(id, had string, port int) (_ login, cookie string, _ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x := l.alive(id)
@@ -210,7 +212,7 @@ func (l *Logins) start(id, had string) (_ login, cookie string, _ error) {
 		return login{}, "", errGone
 	case x.starts == 0:
 		had = secret()
-		x.browser = sha256.Sum256([]byte(had))
+		x.browser, x.port = sha256.Sum256([]byte(had)), port
 	case !x.isBrowser(had):
 		return login{}, "", errTaken
 	case x.code != "":
@@ -219,7 +221,7 @@ func (l *Logins) start(id, had string) (_ login, cookie string, _ error) {
 		return login{}, "", errGone
 	}
 	x.starts++
-	x.state, x.nonce, x.verifier = x.id+"."+secret(), secret(), secret()
+	x.state, x.nonce, x.verifier = x.id+"."+secret(), nonceFor(x.key), secret()
 	return *x, had, nil
 }
 
@@ -302,4 +304,11 @@ func secret() string {
 	var b [32]byte
 	rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// nonceFor is a nonce that is bound to a key: the ID token that carries it was made
+// for a login with this key, and for none with another.
+func nonceFor(fingerprint string) string {
+	hash := sha256.Sum256([]byte(secret() + " " + fingerprint))
+	return base64.RawURLEncoding.EncodeToString(hash[:])
 }

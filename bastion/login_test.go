@@ -207,6 +207,60 @@ func TestABrowserLogin(t *testing.T) {
 	}
 }
 
+// twokey login waits on the browser's own machine: the page leads there when the
+// person says so, and nowhere else.
+func TestTheWayBackToTheTerminal(t *testing.T) {
+	for query, want := range map[string]string{
+		"?port=43121": "http://127.0.0.1:43121/?code=CODE&login=ID", "": "", "?port=22": "", "?port=0": "", "?port=70000": "",
+		"?port=evil.example.com": "", "?port=80.evil.example.com:1": "", "?port=43121&port=22": "http://127.0.0.1:43121/?code=CODE&login=ID",
+	} {
+		o := newOffice(t)
+		id, link := o.begin()
+		b := o.browser()
+		_, text := o.visit(b, link+query)
+		code := codeOn(text)
+		found := regexp.MustCompile(`id="finish" href="([^"]*)"`).FindStringSubmatch(text)
+		want = strings.NewReplacer("CODE", code, "ID", id).Replace(want)
+		switch {
+		case code == "":
+			t.Errorf("%q: no code on the page:\n%s", query, text)
+		case want == "" && found != nil, want != "" && (found == nil || found[1] != want):
+			t.Errorf("%q leads to %q, want %q", query, found, want)
+		case strings.Contains(text, "http-equiv"):
+			t.Errorf("%q goes there by itself", query)
+		}
+	}
+	// Whoever opens the link first says where; nobody else can move it.
+	o := newOffice(t)
+	_, link := o.begin()
+	mine := o.browser()
+	back := o.redirected(mine, o.redirected(mine, link+"?port=43121"))
+	o.sees(o.browser(), link+"?port=6666", http.StatusConflict, "This link is in use")
+	if _, text := o.visit(mine, back); !strings.Contains(text, "127.0.0.1:43121/") || strings.Contains(text, "6666") {
+		t.Errorf("the page:\n%s", text)
+	}
+}
+
+// No other site posts anything here.
+func TestForeignPosts(t *testing.T) {
+	o := newOffice(t)
+	_, link := o.begin()
+	for name, c := range map[string]struct{ site, origin string }{
+		"another site": {"cross-site", "https://evil.example.com"}, "another origin": {"", "https://evil.example.com"}, "a sibling": {"same-site", "https://x.example.com"},
+	} {
+		r, err := http.NewRequest(http.MethodPost, link, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Sec-Fetch-Site", c.site)
+		r.Header.Set("Origin", c.origin)
+		resp, err := o.browser().Do(r)
+		if err != nil || resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %v, %v", name, resp, err)
+		}
+	}
+}
+
 func TestLinksWithSomethingWrong(t *testing.T) {
 	o := newOffice(t)
 	_, link := o.begin()

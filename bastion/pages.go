@@ -6,9 +6,12 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +40,7 @@ type page struct {
 
 	// Of the last page.
 	Code, Name, Key, From string
+	Finish                string // hands the code to twokey login on the browser's own machine
 }
 
 // sorry is the page for a link with something wrong.
@@ -90,7 +94,9 @@ func (l *Logins) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		l.show(w, http.StatusNotFound, page{Title: "There is nothing here", Text: "twokey speaks SSH.", Next: "Connect with ssh; it prints a link when you have to sign in."})
 	})
-	return l.guarded(mux)
+	// Nothing here is changed by anything but GET; this refuses what another site
+	// posts before a handler could come to be that forgets to.
+	return l.guarded(http.NewCrossOriginProtection().Handler(mux))
 }
 
 // guarded sets what every answer says, bounds every request, and keeps a
@@ -150,7 +156,7 @@ func (l *Logins) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := typedLoginID(r.PathValue("id"))
-	x, cookie, err := l.start(id, l.cookie(r, id))
+	x, cookie, err := l.start(id, l.cookie(r, id), portIn(r))
 	if err != nil {
 		status, p := sorry(err)
 		l.show(w, status, p)
@@ -222,7 +228,28 @@ func (l *Logins) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l.log.Info("signed in", "person", who.Name, "subject", who.Subject, "from", x.from, "key", x.key)
-	l.show(w, http.StatusOK, page{Title: "Signed in", Code: code, Name: who.Name, Key: x.key, From: hostOf(x.from)})
+	l.show(w, http.StatusOK, page{Title: "Signed in", Code: code, Name: who.Name, Key: x.key, From: hostOf(x.from), Finish: x.finish(code)})
+}
+
+// portIn is where twokey login waits beside the browser, as it says in the link; 0
+// when nothing does. Ports of the system's own services are not among them.
+func portIn(r *http.Request) int {
+	port, err := strconv.ParseUint(r.URL.Query().Get("port"), 10, 16)
+	if err != nil || port < 1024 {
+		return 0
+	}
+	return int(port)
+}
+
+// finish is the link that hands over the code. It leads to the machine that the
+// browser is on, whoever made the link: a code that was begun elsewhere does not get there.
+// It is a link and no redirect, so that the person reads first for whom it is.
+func (x login) finish(code string) string {
+	if x.port == 0 {
+		return ""
+	}
+	q := url.Values{"login": {x.id}, "code": {code}}
+	return fmt.Sprintf("http://127.0.0.1:%d/?%s", x.port, q.Encode())
 }
 
 func (l *Logins) notSignedIn(x login, why string) page {

@@ -42,6 +42,7 @@ type actor struct {
 	gone   chan struct{} // closed when ssh has ended
 	status int
 
+	env     []string   // what is in their shell's environment besides
 	network *network   // nil: straight to the bastion
 	typing  chan error // while keys are pressed all the time; closed by whoever does
 	enough  chan struct{}
@@ -97,10 +98,72 @@ func (a *actor) ssh(terminal bool, words ...string) *exec.Cmd {
 		}
 		args = append(args, w)
 	}
-	cmd := exec.Command("ssh", args...)
-	cmd.Env = []string{"HOME=" + a.home, "PATH=" + os.Getenv("PATH"), "TERM=xterm-256color", "LANG=C.UTF-8"}
+	return a.at(exec.Command("ssh", args...))
+}
+
+// at runs a command in the person's own shell.
+func (a *actor) at(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Env = append([]string{"HOME=" + a.home, "PATH=" + os.Getenv("PATH"), "TERM=xterm-256color", "LANG=C.UTF-8"}, a.env...)
 	return cmd
 }
+
+// do starts a program in a terminal. What it calls ssh reads her configuration:
+// OpenSSH itself looks for that in the home of the system's user.
+func (a *actor) do(words []string) error {
+	bin := filepath.Join(a.home, "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		return err
+	}
+	ssh, err := exec.LookPath("ssh")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte("#!/bin/sh\nexec "+ssh+" -F "+a.home+"/ssh_config \"$@\"\n"), 0o700); err != nil {
+		return err
+	}
+	cmd := a.at(exec.Command("env", append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "ACCOUNT=" + a.account}, words...)...))
+	cmd.Dir = a.home
+	return a.start(80, 24, cmd)
+}
+
+// startAgent gives her an ssh-agent, until the drama ends.
+func (a *actor) startAgent() (stop func(), err error) {
+	socket := filepath.Join(os.TempDir(), fmt.Sprintf("twokey-agent-%d-%s", os.Getpid(), a.name))
+	os.Remove(socket)
+	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	a.env = append(a.env, "SSH_AUTH_SOCK="+socket)
+	stop = func() { cmd.Process.Kill(); cmd.Wait(); os.Remove(socket) }
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(socket); err == nil {
+			return stop, nil
+		}
+	}
+	stop()
+	return nil, fmt.Errorf("no ssh-agent at %s", socket)
+}
+
+// browse is the browser of a person who works at this machine: it signs in as
+// $ACCOUNT and follows the page's link back into the terminal.
+func browse() {
+	a := &actor{name: os.Getenv("ACCOUNT"), account: os.Getenv("ACCOUNT")}
+	page, err := a.opens(os.Args[1])
+	finish := finishLink.FindStringSubmatch(page)
+	if err == nil && finish == nil {
+		err = fmt.Errorf("no way back into the terminal: %s", page)
+	}
+	if err == nil {
+		page, _, err = fetch(http.Get(strings.ReplaceAll(finish[1], "&amp;", "&")))
+	}
+	if err != nil || !strings.Contains(page, "Back to the terminal") {
+		fmt.Fprintln(os.Stderr, "browser:", err, page)
+		os.Exit(1)
+	}
+}
+
+var finishLink = regexp.MustCompile(`id="finish" href="([^"]+)"`)
 
 // connect starts ssh in a terminal of the given size.
 func (a *actor) connect(cols, rows int, words ...string) error {
@@ -286,6 +349,15 @@ func (a *actor) hangUp() error {
 // signs in at the identity provider in a browser of their own, starting from
 // the link that twokey printed, and returns the code that the last page shows.
 func (a *actor) signsIn(link string) (code string, err error) {
+	page, err := a.opens(link)
+	if err != nil {
+		return "", err
+	}
+	return shownCode.FindStringSubmatch(page)[1], nil
+}
+
+// opens returns the page with the code.
+func (a *actor) opens(link string) (page string, err error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return "", err
@@ -296,8 +368,8 @@ func (a *actor) signsIn(link string) (code string, err error) {
 		return "", err
 	}
 	for range 4 {
-		if m := shownCode.FindStringSubmatch(page); m != nil {
-			return m[1], nil
+		if shownCode.MatchString(page) {
+			return page, nil
 		}
 		form := formIn(page)
 		if form == nil {

@@ -33,7 +33,10 @@ func TestMain(m *testing.M) {
 	if psql.Main() || label.Main() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"twokey": main})
+	if status, is := answering(os.Args[1:]); is {
+		os.Exit(status)
+	}
+	testscript.Main(m, map[string]func(){"twokey": main, "browse": browse})
 }
 
 func TestDramas(t *testing.T) {
@@ -468,6 +471,9 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice ends [STATUS]            waits until ssh has ended
 //	alice hangs-up | freezes | thaws
 //	alice resizes COLSxROWS
+//	alice does PROGRAM WORDS...    in a terminal, with a browser that signs her in
+//	alice reads-code LINK          in a browser somewhere else, and types it
+//	alice starts-agent             an ssh-agent
 //	alice listens WORDS...         ssh -T in a terminal: lines instead of a screen
 //	alice opens-window WORDS...    as connects, in a terminal program that freezes and thaws stop, and not ssh
 //	alice pastes N TEXT            N times, %d being the number; goes on by itself
@@ -532,6 +538,16 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.cmd.Process.Signal(syscall.SIGCONT))
 		case "resizes":
 			ts.Check(a.resize(rest[0]))
+		case "does":
+			ts.Check(a.do(rest))
+		case "reads-code": // in a browser somewhere else, and types it
+			code, err := a.signsIn(rest[0])
+			ts.Check(err)
+			ts.Check(a.types(code + `\r`))
+		case "starts-agent":
+			stop, err := a.startAgent()
+			ts.Check(err)
+			ts.Defer(stop)
 		case "listens":
 			ts.Check(a.start(80, 24, a.ssh(false, rest...)))
 		case "opens-window":

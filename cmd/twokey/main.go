@@ -21,6 +21,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run is the whole program; it returns the exit status.
 func run(args []string) int {
+	if status, is := answering(args); is {
+		return status
+	}
 	if started() {
 		return 1
 	}
@@ -48,7 +51,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetOut(os.Stdout) // cobra's default is stderr
 	root.AddCommand(server()...)
-	root.AddCommand(recordingsCommand())
+	root.AddCommand(loginCommand(), sshConfigCommand(), recordingsCommand())
 	return root
 }
 
