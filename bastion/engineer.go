@@ -48,7 +48,7 @@ func (v *visit) open(want wish) (status int, err error) {
 		}
 		why = "breaking glass takes a reason"
 	}
-	in := bufio.NewReaderSize(v.ch, 4<<10)
+	in := bufio.NewReaderSize(v.in, 4<<10)
 	if (want.mode.Reason || request.BreakGlass) && request.Reason == "" {
 		if request.Reason, err = v.askReason(in, why); err != nil {
 			return 0, err
@@ -98,7 +98,7 @@ func (v *visit) asked(want wish) (session.Request, error) {
 func (v *visit) locale() []string {
 	var list []string
 	for name, value := range v.env {
-		if name != "TERM" {
+		if name != "TERM" && name != "NO_COLOR" {
 			list = append(list, name+"="+value)
 		}
 	}
@@ -138,6 +138,7 @@ func (v *visit) runSession(s *session.Session, in io.Reader) (status int) {
 	v.announce(s.Request())
 	v.greet(s.Request())
 	defer v.server.tell(s)()
+	defer v.server.hall.follow(s)()
 	v.conn.runs.Store(true)
 	defer v.conn.runs.Store(false)
 	v.conn.serves(s)

@@ -30,6 +30,9 @@ func (v *visit) lobby(w wish) int {
 	if len(words) > 0 && strings.HasPrefix(words[0].text, "__") {
 		return v.fail(misuse("unknown command %q; try: %s", session.OneLine(words[0].text, 40), v.server.command("help")))
 	}
+	if len(words) == 0 && v.pty {
+		return v.inLobby()
+	}
 	ctx, cancel := context.WithCancel(v.ctx)
 	defer cancel()
 	root := v.commands()

@@ -97,6 +97,7 @@ type offer struct {
 	Needs   []string `json:"needs,omitempty"`
 	Reason  bool     `json:"reason,omitempty"`
 	Command string   `json:"command"`
+	user    string   // the SSH user name that asks for it
 }
 
 func (o offer) watched() string {
@@ -113,7 +114,7 @@ func (v *visit) offers() []offer {
 			if mayOpen(v.who, t, m) != nil {
 				continue
 			}
-			o := offer{Target: t.Name, Mode: m.Name, Reason: m.Reason, Command: v.server.commandAs(userFor(t, m))}
+			o := offer{Target: t.Name, Mode: m.Name, Reason: m.Reason, user: userFor(t, m), Command: v.server.commandAs(userFor(t, m))}
 			for _, n := range m.Shadows {
 				o.Needs = append(o.Needs, n.String())
 			}

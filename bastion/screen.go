@@ -55,7 +55,7 @@ func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) 
 	defer p.gone()
 	out := p.watched(v.ch)
 	if v.pty {
-		t := shadow.SeatTerminal{In: v.ch, Out: out, Size: size, Resize: v.sizes.changed, Asked: p.asked, Answered: p.answered}
+		t := shadow.SeatTerminal{In: v.in, Out: out, Size: size, Resize: v.sizes.changed, Asked: p.asked, Answered: p.answered}
 		err = shadow.Sit(v.ctx, seat, view, t)
 	} else {
 		err = shadow.Stream(v.ctx, seat, view, v.ch, out)

@@ -113,6 +113,7 @@ type Server struct {
 	Options
 	roll     roll
 	seats    seating
+	hall     *hall
 	refusals refusals
 }
 
@@ -151,7 +152,7 @@ func New(o Options) (*Server, error) {
 	}
 	o.Limits = o.Limits.orDefaults()
 	o.LoginLasts = cmp.Or(o.LoginLasts, 8*time.Hour)
-	return &Server{Options: o, roll: newRoll(o.Limits)}, nil
+	return &Server{Options: o, roll: newRoll(o.Limits), hall: newHall()}, nil
 }
 
 // ErrClosed is returned by Serve after Shutdown.
@@ -214,6 +215,7 @@ func (s *Server) refuseConnection(nc net.Conn, from string, why error) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.roll.close()
 	s.Sessions.Drain(ctx)
+	s.hall.close()
 	if s.roll.waitHandlers(s.Limits.Shutdown) {
 		s.roll.hangUp()
 	} else {

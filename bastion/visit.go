@@ -35,6 +35,7 @@ type visit struct {
 	conn   *connection
 	alive  pinger
 	ch     ssh.Channel
+	in     io.Reader // what is typed: ch, or a keyboard that screens share
 	visitor
 	user string // the SSH user name of the finished handshake: what is asked for
 	log  *slog.Logger
@@ -55,7 +56,7 @@ type visit struct {
 
 func newVisit(c *connection, sc *ssh.ServerConn, ch ssh.Channel, who visitor) *visit {
 	v := &visit{
-		server: c.server, conn: c, alive: sc, ch: ch, visitor: who, user: sc.User(),
+		server: c.server, conn: c, alive: sc, ch: ch, in: ch, visitor: who, user: sc.User(),
 		env: map[string]string{}, sizes: newLatest(), term: "dumb",
 		log: c.server.Log.With("person", who.who.Name, "subject", who.who.Subject, "from", c.from),
 	}

@@ -77,7 +77,7 @@ func sizeOf(columns, rows uint32) session.Size {
 
 var (
 	termName = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
-	envName  = regexp.MustCompile(`^(LANG|TERM|LC_[A-Z]{1,24})$`)
+	envName  = regexp.MustCompile(`^(LANG|TERM|NO_COLOR|LC_[A-Z]{1,24})$`)
 	envValue = regexp.MustCompile(`^[A-Za-z0-9._@+-]{1,64}$`)
 )
 

@@ -139,7 +139,11 @@ func (s *Session) drop(p []byte) error {
 	first := s.dropped == 0
 	s.dropped += len(p)
 	if first {
-		s.say("what you type now goes nowhere: " + s.facts().Gate().Why + ".")
+		why := s.facts().Gate().Why
+		if why == "" {
+			why = "psql is starting"
+		}
+		s.say("what you type now goes nowhere: " + why + ".")
 	}
 	return nil
 }

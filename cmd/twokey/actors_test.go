@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -286,6 +287,15 @@ func (a *actor) look(re *regexp.Regexp) (found, ended bool) {
 	}
 	a.read += match[1]
 	return true, ended
+}
+
+func (a *actor) hearsBell() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !bytes.Contains(a.raw.Bytes(), []byte("\a")) {
+		return errors.New(a.name + " has heard no bell")
+	}
+	return nil
 }
 
 // looksAt waits until the pattern is on the screen as it stands.

@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"recorder":                 {"session", "recorder/store"},
 	"recorder/store":           nil,
 	"recorder/store/storetest": {"recorder/store"},
-	"bastion":                  {"session", "shadow", "certs"},
+	"bastion":                  {"session", "shadow", "certs", "bastion/lobby"},
+	"bastion/lobby":            {"session", "shadow"},
 	"bastion/notify":           {"session"},
 	"bastion/metrics":          {"session"},
 	"cmd/twokey": {
@@ -68,6 +69,8 @@ var homes = map[string][]string{
 	"github.com/jackc/pgx/v5":             {"session/pgwire", "session/pgwire/pgtest"},
 	"github.com/wasilibs/go-pgquery":      {"session/pgwire/label"},
 	"github.com/mattn/go-runewidth":       {"shadow"},
+	"charm.land/bubbletea/v2":             {"bastion/lobby"},
+	"charm.land/lipgloss/v2":              {"bastion/lobby"},
 	"github.com/minio/minio-go/v7":        {"recorder/store", "recorder/store/storetest"},
 	"filippo.io/age":                      {"recorder"},
 	"github.com/hiddeco/sshsig":           {"recorder"},
@@ -82,7 +85,7 @@ var homes = map[string][]string{
 var testHomes = map[string][]string{
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/twokey"},
 	"github.com/creack/pty":                      {"cmd/twokey", "bastion"},
-	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "shadow"}, // a terminal to look at
+	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "shadow", "bastion/lobby"}, // a terminal to look at
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},
 	"github.com/minio/minio-go/v7":               {"recorder"}, // a thief

@@ -468,6 +468,9 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice sees PATTERN             waits for it
 //	alice looks-at PATTERN         waits until it is on her screen as it stands, rows ending in \n
 //	alice says-yes [all], says-no WHY   to the question on her screen, once it has been there for a moment
+//	bob hears-bell                 waits until it has rung
+//	bob settles                    longer than it takes until Enter means what the cursor is on
+//	bob reads-lines WORDS...       as connects, in a terminal that cannot be drawn on
 //	alice ends [STATUS]            waits until ssh has ended
 //	alice hangs-up | freezes | thaws
 //	alice resizes COLSxROWS
@@ -513,6 +516,14 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(a.types(rest[0]))
 		case "sees":
 			ts.Check(a.sees(rest[0]))
+		case "hears-bell":
+			waitFor(ts, a.hearsBell)
+		case "settles":
+			time.Sleep(time.Second)
+		case "reads-lines":
+			cmd := a.ssh(true, rest...)
+			cmd.Env = append(cmd.Env, "TERM=dumb")
+			ts.Check(a.start(80, 24, cmd))
 		case "looks-at":
 			ts.Check(a.looksAt(rest[0]))
 		case "says-yes", "says-no":
