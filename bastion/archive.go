@@ -17,10 +17,6 @@ import (
 // are sentences for people; an ID it does not hold is session.ErrNoRecording, wrapped.
 // IDs are ULIDs in upper case, already checked for their form.
 type Archive interface {
-	// List yields the sessions, newest first. It is asked to stop by the loop
-	// breaking off. An error is about one session or the whole store and the
-	// sequence may go on behind it: one bad recording never hides another.
-	List(ctx context.Context) iter.Seq2[session.Summary, error]
 	// Events yields what happened, in order, as far as it is stored; a
 	// terminal's first size comes first, as a Resize. The bytes are kept
 	// raw, and valid only until the next event. An error ends the sequence.
@@ -37,6 +33,26 @@ type Archive interface {
 	// "export", "verify" or "search", and id is empty for all. When it fails
 	// they do not get to see it.
 	Viewed(ctx context.Context, who session.Identity, what, id string) error
+}
+
+// Index finds sessions that have ended, newest first. What it says is not proven:
+// that is for the archive to do.
+type Index interface {
+	// Freshen has it look for what is new in the store, and with contents also for
+	// what is in the recordings, as far as that is done in no time. An error says
+	// why it could not, and what is known is as old as Indexed says.
+	Freshen(ctx context.Context, contents bool) error
+	// Indexed says how much of the store it knows.
+	Indexed(ctx context.Context) (session.Indexed, error)
+	// Find yields the sessions that are looked for. An error ends the sequence.
+	Find(ctx context.Context, q session.Query) iter.Seq2[session.Found, error]
+	// Search yields every place that has the text of the question. An error ends
+	// the sequence.
+	Search(ctx context.Context, q session.Query) iter.Seq2[session.Hit, error]
+	// Within is the same for one session that still runs, as far as it is stored; of
+	// the session only the place is known. Errors: session.ErrNoRecording and
+	// session.ErrUnreadable, wrapped, or others.
+	Within(ctx context.Context, id string, q session.Query) iter.Seq2[session.Hit, error]
 }
 
 // Reviews says who owes a review, and takes reviews. IDs and errors are as

@@ -69,11 +69,11 @@ var twoModes = session.Target{Name: "orders", Modes: []session.Mode{
 // open starts a bastion; change may alter its options first.
 func open(t *testing.T, change ...func(*bastion.Options)) *house {
 	t.Helper()
-	h := &house{t: t, ca: newAuthority(t), desk: &desk{}, archive: &archive{}, log: &syncBuffer{},
+	h := &house{t: t, ca: newAuthority(t), desk: &desk{}, archive: &archive{indexed: session.Indexed{At: time.Now()}}, log: &syncBuffer{},
 		served: make(chan error, 1), tapes: map[string]*tape{}, psqls: map[string]*psql{}}
 	o := bastion.Options{
 		HostSigners: []ssh.Signer{newKey(t)}, Authority: h.ca, Logins: h.desk, Targets: []session.Target{twoModes},
-		Auditors: []string{"security"}, Admins: []string{"platform"}, Sessions: &session.Registry{}, Archive: h.archive, Reviews: h.archive,
+		Auditors: []string{"security"}, Admins: []string{"platform"}, Sessions: &session.Registry{}, Archive: h.archive, Index: h.archive, Reviews: h.archive,
 		Open: h.openSession, NewID: h.newID, HostName: "bastion:2222", CheckArgs: checkArgs,
 		Log:    slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Limits: bastion.Limits{Keepalive: 50 * time.Millisecond},
@@ -339,22 +339,67 @@ type archive struct {
 	looked    []string
 	noBooks   bool // that somebody looked cannot be written down
 	finding   error
-	slow      bool // verifying takes until it is stopped
+	indexed   session.Indexed
+	stale     error // the store can not be followed
+	shut      bool  // what runs is encrypted
+	slow      bool  // verifying takes until it is stopped
 
 	asked    map[string]session.Request // by session that has ended
 	owes     []string
 	reviewed []string // who, what, of which session, and the note
 }
 
-func (a *archive) List(context.Context) iter.Seq2[session.Summary, error] {
-	return func(yield func(session.Summary, error) bool) {
+// people are the identities of everybody by name.
+var people = map[string]session.Identity{"alice": alice, "bob": bob, "carol": carol, "dave": dave, "sam": sam, "olga": olga}
+
+func (a *archive) Freshen(context.Context, bool) error { return a.stale }
+
+func (a *archive) Indexed(context.Context) (session.Indexed, error) { return a.indexed, nil }
+
+func (a *archive) Find(ctx context.Context, q session.Query) iter.Seq2[session.Found, error] {
+	return func(yield func(session.Found, error) bool) {
 		a.mu.Lock()
 		list := slices.Clone(a.summaries)
 		a.mu.Unlock()
 		for _, s := range list {
-			if !yield(s, nil) {
+			f := session.Found{Summary: s, Opened: people[s.Engineer]}
+			for _, name := range s.Shadows {
+				f.Seated = append(f.Seated, people[name])
+			}
+			hits := 0
+			for range a.Within(ctx, s.ID, q) {
+				hits++
+			}
+			if q.Matches(s) && (q.Text == "" || hits > 0) && (q.Before.ID == "" || s.ID < q.Before.ID) && !yield(f, nil) {
 				return
 			}
+		}
+	}
+}
+
+func (a *archive) Search(ctx context.Context, q session.Query) iter.Seq2[session.Hit, error] {
+	return func(yield func(session.Hit, error) bool) {
+		for f := range a.Find(ctx, q) {
+			for hit := range a.Within(ctx, f.ID, q) {
+				if hit.Found = f; !yield(hit, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (a *archive) Within(_ context.Context, id string, q session.Query) iter.Seq2[session.Hit, error] {
+	return func(yield func(session.Hit, error) bool) {
+		for i, e := range a.events[id] {
+			if at := strings.Index(strings.ToLower(e.Statement.Text), strings.ToLower(q.Text)); at >= 0 {
+				if !yield(session.Hit{Place: session.Place{ID: id, N: i + 1}, At: e.At, N: e.Statement.N, Text: e.Statement.Text, Offset: at}, nil) {
+					return
+				}
+			}
+		}
+		if a.shut {
+			yield(session.Hit{}, session.ErrEncrypted)
 		}
 	}
 }
@@ -379,10 +424,8 @@ func (a *archive) Export(_ context.Context, id string, w io.Writer) error {
 }
 
 func (a *archive) Summary(_ context.Context, id string) (session.Summary, error) {
-	for s := range a.List(context.Background()) {
-		if s.ID == id {
-			return s, nil
-		}
+	for s := range a.Find(context.Background(), session.Query{ID: id}) {
+		return s.Summary, nil
 	}
 	return session.Summary{}, session.ErrNoRecording
 }

@@ -108,7 +108,7 @@ func (v *visit) commands() *cobra.Command {
 		return misuse("%s; try: %s", session.OneLine(err.Error(), 200), v.server.command("help", c.Name()))
 	})
 	root.AddCommand(v.loginCommand(), v.whoamiCommand(), v.targetsCommand(), v.shadowCommand(), v.killCommand(), v.revokeCommand(), v.reviewCommand(), v.auditCommand())
-	root.AddCommand(v.recordings().Commands("sessions", "replay", "export", "verify")...)
+	root.AddCommand(v.recordings().Commands("sessions", "search", "replay", "export", "verify")...)
 	root.SetHelpCommand(v.helpCommand(root))
 	plain := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {

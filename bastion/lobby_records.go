@@ -4,24 +4,36 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twokey/twokey/session"
 )
 
 // This file gives the commands about recordings to a visitor: what they see,
 // and that only auditors look inside, each time in the books. What was opened alone
-// may be replayed by those who may review it, too.
+// may be replayed by those who may review it, too; and everyone may search
+// what they see in the listing.
 
 // recordings are the commands as this visitor may use them.
 func (v *visit) recordings() Recordings {
-	return Recordings{
+	r := Recordings{
 		Archive:  v.server.Archive,
+		Index:    v.server.Index,
 		Live:     v.live,
-		Sees:     v.sees,
 		Reviewed: v.server.Reviews.Reviewed,
 		Look:     v.look,
+		Replay:   v.server.replayCommand,
 		Play:     v.play,
 	}
+	if !v.admin() && !v.auditor() {
+		r.Seer, r.Sees = v.seer(), v.sees
+	}
+	return r
+}
+
+// replayCommand is how somebody sees a place in a recording.
+func (s *Server) replayCommand(id string, at time.Duration) string {
+	return s.line("ssh -t", "", []string{"replay", id, "--at", at.String()})
 }
 
 // live yields the live sessions that this visitor sees.
@@ -33,28 +45,44 @@ func (v *visit) live(yield func(session.Summary) bool) {
 	}
 }
 
-// sees reports whether a session of the archive appears in this visitor's
-// listing. A summary holds names alone, so this compares names; it decides over a
-// line in a list and over nothing else.
-func (v *visit) sees(s session.Summary) bool {
-	if v.admin() || v.auditor() {
+// seer is this visitor with the modes in which they might be a shadow. It is for the
+// index to leave out what is surely not theirs to see; sees decides.
+func (v *visit) seer() *session.Seer {
+	seer := session.Seer{Who: v.who}
+	for _, t := range v.server.Targets {
+		for _, m := range t.Modes {
+			if slices.ContainsFunc(m.Shadows, func(n session.Need) bool { return v.who.InAny(n.Groups) }) {
+				seer.Modes = append(seer.Modes, session.ModeName{Target: t.Name, Mode: m.Name})
+			}
+		}
+	}
+	return &seer
+}
+
+// sees reports whether this visitor sees a session that has ended, in listings and
+// in what they search: their own, those they shadowed, and those they might shadow as
+// the modes are today.
+func (v *visit) sees(s session.Found) bool {
+	if !v.who.Valid() || !s.Opened.Valid() {
+		return false // nobody is the same person as anyone
+	}
+	if s.Opened.SamePersonAs(v.who) {
 		return true
 	}
-	if s.Engineer == v.who.Name || slices.Contains(s.Shadows, v.who.Name) {
+	if slices.ContainsFunc(s.Seated, func(i session.Identity) bool { return i.Valid() && i.SamePersonAs(v.who) }) {
 		return true
 	}
 	for _, t := range v.server.Targets {
-		m, ok := t.Mode(s.Mode)
-		if t.Name == s.Target && ok {
-			return slices.ContainsFunc(m.Shadows, func(n session.Need) bool { return v.who.InAny(n.Groups) })
+		if m, ok := t.Mode(s.Mode); ok && t.Name == s.Target && s.Mode != "" {
+			return m.Shadows.Eligible(s.Opened, v.who) == nil
 		}
 	}
 	return false
 }
 
-// look lets auditors look, and writes down that they did before they see anything.
+// look lets auditors look, and everyone search what they see, and writes down that they did before they see anything.
 func (v *visit) look(ctx context.Context, what, id string) error {
-	if !v.auditor() && !(what == "replay" && v.mayReplay(ctx, id)) {
+	if !v.auditor() && what != "search" && !(what == "replay" && v.mayReplay(ctx, id)) {
 		also := ""
 		if what == "replay" {
 			also = "; what was opened alone is, once it is stored, for those who may review it, too"

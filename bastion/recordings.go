@@ -2,7 +2,6 @@ package bastion
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,10 +25,13 @@ import (
 // Recordings are the commands about the recordings of one archive.
 type Recordings struct {
 	Archive Archive
+	Index   Index // nil: there is none, and only what runs is found
 	// Live yields the sessions that run now, as far as they are to be seen; nil for none.
 	Live iter.Seq[session.Summary]
-	// Sees says which sessions of the archive appear in listings; nil for all.
-	Sees func(session.Summary) bool
+	// Seer is who asks, and Sees says which sessions that have ended they may see,
+	// also of what Seer lets through. Both are nil for somebody who may see all.
+	Seer *session.Seer
+	Sees func(session.Found) bool
 	// Reviewed returns the last review of a session, and whose it is; nil when
 	// nobody knows.
 	Reviewed func(id string) (what, by string)
@@ -39,6 +41,8 @@ type Recordings struct {
 	Look func(ctx context.Context, what, id string) error
 	// Progress is told how far a verification is; nil when nobody looks.
 	Progress func(done, total int)
+	// Replay is what to type to see a place in a recording.
+	Replay func(id string, at time.Duration) string
 	// Play shows events at a pace; it is the caller who has a terminal.
 	Play func(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error
 }
@@ -50,10 +54,10 @@ type Pace struct {
 	MaxIdle time.Duration // pauses are no longer; 0 leaves them
 }
 
-// Commands returns the listing, play, export and verify commands under the
+// Commands returns the listing, search, play, export and verify commands under the
 // names they have where they are mounted.
-func (r Recordings) Commands(list, play, export, verify string) []*cobra.Command {
-	return []*cobra.Command{r.listCommand(list), r.playCommand(play), r.exportCommand(export), r.verifyCommand(verify)}
+func (r Recordings) Commands(list, search, play, export, verify string) []*cobra.Command {
+	return []*cobra.Command{r.listCommand(list), r.searchCommand(search), r.playCommand(play), r.exportCommand(export), r.verifyCommand(verify)}
 }
 
 func (r Recordings) look(ctx context.Context, what, id string) error {
@@ -61,77 +65,6 @@ func (r Recordings) look(ctx context.Context, what, id string) error {
 		return nil
 	}
 	return r.Look(ctx, what, id)
-}
-
-// filter says which sessions are listed.
-type filter struct {
-	user, target string
-	since, until time.Time
-	grep         string
-	unreviewed   bool
-}
-
-func (r Recordings) listCommand(name string) *cobra.Command {
-	var f filter
-	var since, until string
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   name,
-		Short: "what runs and what is recorded",
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			if f.grep == "" && len(args) > 0 {
-				return misuse("%s takes no arguments, not %q", name, session.OneLine(args[0], 40))
-			}
-			f.grep = strings.Join(append([]string{f.grep}, args...), " ") // the local shell took the quotes of --grep 'delete from'
-			now := time.Now()
-			if f.since, err = Moment(since, now); err != nil {
-				return err
-			}
-			if f.until, err = Moment(until, now); err != nil {
-				return err
-			}
-			return r.list(c, f, asJSON)
-		},
-	}
-	c.Flags().StringVar(&f.user, "user", "", "only of this engineer")
-	c.Flags().StringVar(&f.target, "target", "", "only on this target")
-	c.Flags().StringVar(&since, "since", "", "begun since: 7d, 12h, 2026-11-23 or RFC 3339")
-	c.Flags().StringVar(&until, "until", "", "begun until: the same")
-	c.Flags().StringVar(&f.grep, "grep", "", "only with a statement that holds this text, in any case (auditors)")
-	if r.Reviewed != nil {
-		c.Flags().BoolVar(&f.unreviewed, "unreviewed", false, "only those opened alone in an emergency that nobody has signed off")
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
-	return c
-}
-
-func (r Recordings) list(c *cobra.Command, f filter, asJSON bool) error {
-	if f.grep != "" {
-		if err := r.look(c.Context(), "search", ""); err != nil {
-			return err
-		}
-	}
-	var t table
-	lines := json.NewEncoder(c.OutOrStdout())
-	var trouble error
-	for s, err := range r.matching(c.Context(), f) {
-		switch {
-		case err != nil:
-			trouble = err
-			fmt.Fprintf(c.ErrOrStderr(), "twokey: %s\n", session.OneLine(err.Error(), 1000))
-		case asJSON:
-			if err := lines.Encode(r.listed(s)); err != nil {
-				return err
-			}
-		default:
-			t.add(row(r.listed(s))...)
-		}
-	}
-	t.print(c.OutOrStdout())
-	if trouble != nil {
-		return failure{statusFailed, "the list is not whole"}
-	}
-	return nil
 }
 
 // listed is a session as listings show it.
@@ -194,75 +127,6 @@ func row(s listed) []string {
 		s.ID, s.Code, s.Started.UTC().Format("2006-01-02 15:04:05Z"), session.OneLine(s.Engineer, 40), session.OneLine(s.Target+"+"+s.Mode, 60),
 		fmt.Sprintf("%d statements", s.Statements), session.OneLine(state, 80), session.OneLine(strings.Join(flags, ", "), 120), session.OneLine(strings.Join(s.Shadows, ", "), 80), session.OneLine(s.Reason, 80),
 	}
-}
-
-// all yields what runs, then what is recorded, each session once.
-func (r Recordings) all(ctx context.Context) iter.Seq2[session.Summary, error] {
-	return func(yield func(session.Summary, error) bool) {
-		seen := map[string]bool{}
-		if r.Live != nil {
-			for s := range r.Live {
-				seen[s.ID] = true
-				if !yield(s, nil) {
-					return
-				}
-			}
-		}
-		for s, err := range r.Archive.List(ctx) {
-			if err == nil && (seen[s.ID] || r.Sees != nil && !r.Sees(s)) {
-				continue
-			}
-			if !yield(s, err) {
-				return
-			}
-		}
-	}
-}
-
-// matching yields the sessions that a filter lets through.
-func (r Recordings) matching(ctx context.Context, f filter) iter.Seq2[session.Summary, error] {
-	return func(yield func(session.Summary, error) bool) {
-		for s, err := range r.all(ctx) {
-			if err == nil {
-				if !f.matches(s) || f.unreviewed && !r.unreviewed(s) {
-					continue
-				}
-				var holds bool
-				if holds, err = r.holds(ctx, s.ID, f.grep); err == nil && !holds {
-					continue
-				}
-			}
-			if !yield(s, err) {
-				return
-			}
-		}
-	}
-}
-
-func (f filter) matches(s session.Summary) bool {
-	return (f.user == "" || strings.EqualFold(s.Engineer, f.user)) &&
-		(f.target == "" || s.Target == f.target) &&
-		(f.since.IsZero() || !s.Started.Before(f.since)) &&
-		(f.until.IsZero() || !s.Started.After(f.until))
-}
-
-// holds reports whether a session has a statement with the text in it.
-func (r Recordings) holds(ctx context.Context, id, text string) (bool, error) {
-	if text = strings.ToLower(strings.TrimSpace(text)); text == "" {
-		return true, nil
-	}
-	for e, err := range r.Archive.Events(ctx, id) {
-		if err != nil {
-			if errors.Is(err, session.ErrNoRecording) {
-				return false, nil // it has only begun
-			}
-			return false, fmt.Errorf("searching %s: %w", id, err)
-		}
-		if e.Statement != nil && strings.Contains(strings.ToLower(e.Statement.Text), text) {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 var days = regexp.MustCompile(`^(\d{1,4})d$`)
@@ -383,10 +247,21 @@ func (r Recordings) find(ctx context.Context, typed string) (string, error) {
 	if err != nil || len(id) == 26 {
 		return id, err
 	}
-	for s, err := range r.all(ctx) {
-		if err == nil && s.Code == id {
+	q := session.Query{Code: id, Seer: r.Seer}
+	for s := range r.running(q) {
+		return s.ID, nil
+	}
+	if r.Index != nil {
+		err = r.Index.Freshen(ctx, false)
+	}
+	for s, failed := range r.all(ctx, q) {
+		if failed == nil {
 			return s.ID, nil
 		}
+		err = failed
+	}
+	if err != nil {
+		return "", err
 	}
 	return "", failure{statusFailed, "no session has or had the code " + id}
 }
@@ -405,10 +280,6 @@ func nothing[T any](err error) iter.Seq2[T, error] {
 type noArchive struct{}
 
 var errNoArchive = errors.New("this bastion has no recordings")
-
-func (noArchive) List(context.Context) iter.Seq2[session.Summary, error] {
-	return nothing[session.Summary](nil)
-}
 
 func (noArchive) Events(context.Context, string) iter.Seq2[session.Event, error] {
 	return nothing[session.Event](errNoArchive)

@@ -43,6 +43,7 @@ type Options struct {
 	Admins      []string // groups whose people see and kill every session
 	Sessions    *session.Registry
 	Archive     Archive
+	Index       Index // finds what is in it; nil: only what runs is listed
 	Revocations Revocations
 	Notifier    Notifier // may be nil
 	Ledger      Ledger   // may be nil

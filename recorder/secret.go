@@ -9,6 +9,8 @@ import (
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is what stands between the tape and the bytes of a segment as they
@@ -16,8 +18,8 @@ import (
 // for recipients alone. It is the only one that knows age.
 
 // ErrEncrypted is returned, wrapped, for a recording that can not be read
-// without an identity.
-var ErrEncrypted = errors.New("it is encrypted, and there is no identity here that opens it")
+// without an identity. It is the session's, like ErrNoRecording.
+var ErrEncrypted = session.ErrEncrypted
 
 // Recipient is somebody a recording is encrypted for.
 type Recipient = age.Recipient

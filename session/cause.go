@@ -29,6 +29,12 @@ const (
 	Broken       Code = "broken"        // a bug of ours: a panic was caught
 )
 
+// Codes are all of them.
+func Codes() []Code {
+	return []Code{Quit, Disconnected, Abandoned, Killed, NobodyCame, ShadowGone, TooLong, Idle, TooManyRows, Revoked, Expired, Refused,
+		NoRecorder, NoDatabase, NoShell, ShellCrashed, Drained, Unclean, NodeLost, Broken}
+}
+
 // Cause is the one reason a session was refused or ended. It is an error, so
 // that context.Cause carries it.
 type Cause struct {

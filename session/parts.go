@@ -174,8 +174,12 @@ func (r Request) Quorum() Quorum {
 	return r.Mode.Shadows
 }
 
-// ErrNoRecording means that there is no recording of a session.
-var ErrNoRecording = errors.New("no such recording")
+// ErrNoRecording means that there is no recording of a session, and ErrEncrypted
+// that there is one which can not be read here.
+var (
+	ErrNoRecording = errors.New("no such recording")
+	ErrEncrypted   = errors.New("it is encrypted, and there is no identity here that opens it")
+)
 
 // Summary is a session as listings and the manifest show it. Its JSON names are a contract.
 type Summary struct {

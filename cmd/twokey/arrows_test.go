@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"certs/oidc":               {"session", "certs"},
 	"shadow":                   {"session"},
 	"recorder":                 {"session", "recorder/store"},
+	"recorder/index":           {"session", "recorder"},
 	"recorder/store":           nil,
 	"recorder/store/storetest": {"recorder/store"},
 	"bastion":                  {"session", "shadow", "certs", "bastion/lobby"},
@@ -39,7 +40,7 @@ var arrows = map[string][]string{
 	"bastion/notify":           {"session"},
 	"bastion/metrics":          {"session"},
 	"cmd/twokey": {
-		"bastion/notify", "bastion/metrics", "session", "session/psql", "session/pgwire", "session/pgwire/label", "certs", "certs/oidc", "shadow", "recorder", "recorder/store", "bastion",
+		"bastion/notify", "bastion/metrics", "session", "session/psql", "session/pgwire", "session/pgwire/label", "certs", "certs/oidc", "shadow", "recorder", "recorder/index", "recorder/store", "bastion",
 	},
 }
 
@@ -49,6 +50,7 @@ var testArrows = map[string][]string{
 	"session/psql":   {"session/pgwire", "session/pgwire/pgtest"},
 	"session/pgwire": {"session/pgwire/pgtest"},
 	"recorder":       {"recorder/store/storetest"},
+	"recorder/index": {"recorder/store"},
 	"recorder/store": {"recorder/store/storetest"},
 	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest"},
 }
@@ -75,7 +77,8 @@ var homes = map[string][]string{
 	"filippo.io/age":                      {"recorder"},
 	"github.com/hiddeco/sshsig":           {"recorder"},
 	"github.com/klauspost/compress":       {"recorder"},
-	"github.com/oklog/ulid/v2":            {"recorder", "cmd/twokey"},
+	"github.com/oklog/ulid/v2":            {"recorder", "recorder/index", "cmd/twokey"},
+	"modernc.org/sqlite":                  {"recorder/index"},
 	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
 	"golang.org/x/sys/unix":               {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
 	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, on any system
@@ -89,7 +92,7 @@ var testHomes = map[string][]string{
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},
 	"github.com/minio/minio-go/v7":               {"recorder"}, // a thief
-	"golang.org/x/crypto/ssh":                    {"certs/oidc", "shadow"},
+	"golang.org/x/crypto/ssh":                    {"certs/oidc", "shadow", "recorder/index"},
 	"github.com/go-jose/go-jose/v4":              {"certs/oidc"},
 }
 

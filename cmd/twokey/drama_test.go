@@ -179,6 +179,7 @@ func (st *stage) setup(env *testscript.Env) error {
 	}
 	env.Setenv("SSH_PORT", d.sshAddr[strings.LastIndexByte(d.sshAddr, ':')+1:])
 	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(d.dir, "cache"))
 	if err := d.startS3(); err != nil {
 		return err
 	}
@@ -512,6 +513,13 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			runs(ts, a, neg, rest)
 		case "runs-until": // as runs, again and again until it succeeds
 			waitFor(ts, func() error { return a.run(ts, rest) })
+		case "runs-for": // as runs, again and again until its output matches
+			waitFor(ts, func() error {
+				if err := a.run(ts, rest[1:]); err != nil {
+					return err
+				}
+				return match(ts.ReadFile(a.name+".out"), rest[0], neg, strings.Join(rest[1:], " "))
+			})
 		case "types":
 			ts.Check(a.types(rest[0]))
 		case "sees":

@@ -38,9 +38,11 @@ func recordingsCommand() *cobra.Command {
 	var at whereabouts
 	cmd := &cobra.Command{
 		Use:   "recordings",
-		Short: "list, play, export and verify recordings, without a bastion",
-		Long: "List, play, export and verify recordings, without a bastion.\n\n" +
-			"A bucket's keys are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+		Short: "list, search, play, export and verify recordings, without a bastion",
+		Long: "List, search, play, export and verify recordings, without a bastion.\n\n" +
+			"A bucket's keys are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n\n" +
+			"What ls and search have read is kept in an index in your cache directory, for you alone; with --identity also\n" +
+			"what was encrypted. It may be deleted at any time.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("unknown command %q; see twokey recordings --help", args[0])
@@ -52,7 +54,7 @@ func recordingsCommand() *cobra.Command {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&at.store, "store", "", "where they are: s3://BUCKET/PREFIX, or a `folder`")
 	flags.StringVar(&at.endpoint, "endpoint", "", "`URL` of the S3 server")
-	flags.StringVar(&at.region, "region", "us-east-1", "the bucket's region")
+	flags.StringVar(&at.region, "region", defaultRegion, "the bucket's region")
 	flags.StringVar(&at.config, "config", "", "take the store, and the key unless --key says it, from this configuration `file`")
 	flags.StringArrayVar(&at.keys, "key", nil, "`file` with the public recording key; may be given more than once")
 	flags.StringArrayVar(&at.identity, "identity", nil, "`file` with an age identity, for recordings that are encrypted; may be given more than once")
@@ -67,14 +69,17 @@ func recordingsCommand() *cobra.Command {
 		archive.Archive, err = at.open()
 		return err
 	}
-	r := bastion.Recordings{Archive: archive, Play: playHere, Progress: progressHere()}
-	cmd.AddCommand(r.Commands("ls", "play", exportName, "verify")...)
+	r := bastion.Recordings{Archive: archive, Index: &lateIndex{at: &at, archive: archive}, Play: playHere, Progress: progressHere(), Replay: at.replayCommand}
+	cmd.AddCommand(r.Commands("ls", "search", "play", exportName, "verify")...)
 	cmd.AddCommand(bastion.AuditCommand(archive.deeds))
 	cmd.AddCommand(maintenance(&at)...)
 	return cmd
 }
 
-const exportName = "export"
+const (
+	exportName    = "export"
+	defaultRegion = "us-east-1"
+)
 
 // errExportHere is why an export does not go to a terminal: it is what the store
 // holds, and before there is a manifest anybody who can write there may have

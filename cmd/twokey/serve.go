@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/index"
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/pgwire"
 	"github.com/twokey/twokey/session/psql"
@@ -59,6 +61,10 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
+// indexPatience is how long a listing waits for news from the store. What comes
+// later is in the next one.
+const indexPatience = 500 * time.Millisecond
+
 // serve runs a bastion until ctx ends, and then winds it up.
 func serve(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	d := &daemon{config: c, log: log}
@@ -75,6 +81,8 @@ type daemon struct {
 	log      *slog.Logger
 	cage     *psql.Cage
 	recorder *recorder.Recorder
+	index    *index.Index
+	indexing sync.WaitGroup
 	sessions session.Registry
 	opener   *opener
 	server   *bastion.Server
@@ -94,6 +102,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	archive, err := d.openRecordings(ctx)
 	if err != nil {
+		return err
+	}
+	if d.index, err = d.openIndex(archive); err != nil {
 		return err
 	}
 	revoked, err := certs.OpenRevocations(filepath.Join(c.State, "revoked.jsonl"))
@@ -136,7 +147,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.server, err = bastion.New(bastion.Options{
 		HostSigners: hostKeys, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
-		Sessions: &d.sessions, Archive: archive, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession, Meter: meter, Proxies: c.SSH.Proxies,
+		Sessions: &d.sessions, Archive: archive, Index: d.index, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession, Meter: meter, Proxies: c.SSH.Proxies,
 		CheckArgs: psql.CheckArgs, TurnAway: pgwire.TurnAway, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
@@ -183,6 +194,14 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 		d.log.Error("recordings that could not be repaired stay in the spool", "error", err)
 	}
 	return recorder.OpenArchive(s, trusted, d.recorder), nil
+}
+
+// openIndex opens what finds recordings. Another store, and other keys that count,
+// have another index.
+func (d *daemon) openIndex(archive *recorder.Archive) (*index.Index, error) {
+	return index.Open(index.Options{
+		Dir: filepath.Join(d.config.State, "index"), Of: archive.Of(d.config.Recordings.Store.URL), Archive: archive, Patience: indexPatience,
+	})
 }
 
 // openCertificates loads the authorities and certifies the host's key.
@@ -260,6 +279,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.opener.sweep(ctx)
 	go d.adoptOrphans(ctx) // ends with ctx
+	d.indexing.Go(func() { d.index.Run(ctx, d.log) })
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -332,6 +352,10 @@ func (d *daemon) close() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
 		defer cancel()
 		d.notifier.Close(ctx)
+	}
+	d.indexing.Wait()
+	if d.index != nil {
+		err = errors.Join(err, d.index.Close())
 	}
 	if d.recorder != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), uploadTime)

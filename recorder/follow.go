@@ -1,0 +1,138 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/recorder/store"
+	"github.com/twokey/twokey/session"
+)
+
+// This file is for who follows a store: day by day, which recordings lie there,
+// and what each is about.
+
+// Sealed is a recording that is whole.
+type Sealed struct {
+	session.Found
+	Encrypted bool
+}
+
+// Days returns the days on which sessions began that are in the store, as in
+// 2026/11/23, newest first.
+func (a *Archive) Days(ctx context.Context) ([]string, error) {
+	days := []string{""}
+	for range 3 { // year, month, day
+		var deeper []string
+		for _, folder := range days {
+			list, err := a.store.List(ctx, "sessions/"+folder)
+			if err != nil {
+				return nil, fmt.Errorf("listing the recordings: %w", err)
+			}
+			for _, o := range slices.Backward(list) {
+				if o.Folder() {
+					deeper = append(deeper, strings.TrimPrefix(o.Name, "sessions/"))
+				}
+			}
+		}
+		days = deeper
+	}
+	for i := range days {
+		days[i] = strings.TrimSuffix(days[i], "/")
+	}
+	return days, nil
+}
+
+// On returns the IDs of the recordings of a day, newest first, whole or not.
+func (a *Archive) On(ctx context.Context, day string) ([]string, error) {
+	list, err := a.store.List(ctx, "sessions/"+day+"/")
+	if err != nil {
+		return nil, fmt.Errorf("listing the recordings of %s: %w", day, err)
+	}
+	var ids []string
+	for _, o := range slices.Backward(list) {
+		if o.Folder() && isPlace(o.Name) {
+			ids = append(ids, o.Base())
+		}
+	}
+	return ids, nil
+}
+
+// Sealed returns what is to be known of a recording by its manifest. One whose
+// signature is by no trusted key has session.UnprovenFlag, where any key is
+// trusted. ErrNoRecording, wrapped, is one that has no manifest yet.
+func (a *Archive) Sealed(ctx context.Context, id string) (Sealed, error) {
+	place, err := folder(id)
+	if err != nil {
+		return Sealed{}, fmt.Errorf("%w: %w", ErrNoRecording, err)
+	}
+	data, _, err := a.store.Get(ctx, place+manifestName, "", maxManifest)
+	if errors.Is(err, store.ErrNotExist) {
+		return Sealed{}, fmt.Errorf("recording %s: %w", id, ErrNoRecording)
+	}
+	if err != nil {
+		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
+	}
+	m, err := parseManifest(data)
+	if err == nil && m.Session.ID != id {
+		err = fmt.Errorf("its manifest is that of %.40q", m.Session.ID)
+	}
+	if err != nil {
+		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
+	}
+	s := m.sealed()
+	switch proven, err := a.proven(ctx, place, data); {
+	case err != nil:
+		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
+	case !proven:
+		s.Flags = append([]string{session.UnprovenFlag}, s.Flags...)
+	}
+	return s, nil
+}
+
+// proven reports whether a manifest is signed by a trusted key, or no key is
+// trusted at all. An error means that the store does not tell.
+func (a *Archive) proven(ctx context.Context, place string, manifest []byte) (bool, error) {
+	if len(a.keys) == 0 {
+		return true, nil
+	}
+	sig, _, err := a.store.Get(ctx, place+signatureName, "", maxSignature)
+	switch {
+	case errors.Is(err, store.ErrNotExist), errors.Is(err, store.ErrTooLarge):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return checkSignature(a.keys, ManifestNamespace, manifest, sig) == nil, nil
+}
+
+func (m *Manifest) sealed() Sealed {
+	s := Sealed{Found: session.Found{Summary: m.Summary(), Opened: m.Session.Engineer}}
+	s.Encrypted = slices.ContainsFunc(m.Segments, func(s Segment) bool { return encrypted(s.Name) })
+	known := map[[2]string]bool{}
+	for _, seat := range m.Seats {
+		if i := seat.Identity; i != nil && !known[[2]string{i.Issuer, i.Subject}] {
+			known[[2]string{i.Issuer, i.Subject}] = true
+			s.Seated = append(s.Seated, *i)
+		}
+	}
+	return s
+}
+
+// Of says which recordings these are, and how far they are believed: those of a
+// place, with the keys that are trusted.
+func (a *Archive) Of(place string) string {
+	var all []string
+	for _, key := range a.keys {
+		all = append(all, ssh.FingerprintSHA256(key))
+	}
+	slices.Sort(all)
+	return strings.Join(append([]string{place}, all...), "\n")
+}
+
+// Opens reports whether there is any identity to open what is encrypted.
+func (a *Archive) Opens() bool { return len(a.identities) > 0 }
