@@ -4,16 +4,17 @@
 // file and no network but the socket of its gateway, and no memory without
 // bound. The cage is put on by a launcher, which is this same binary run again
 // (Main), and which then becomes psql: Landlock, a seccomp allow-list,
-// resource limits, no new privileges and, when twokey runs as root, a user id
-// that no other psql has. There is no best effort: a launcher that cannot put
-// all of it on exits, and a canary at start (Cage.Probe) tries to break out.
+// resource limits, no new privileges; when twokey runs as root also namespaces
+// with nothing in them but what psql needs, and a user id that no other psql
+// has. There is no best effort: what this machine has is found out once, a
+// launcher that cannot put all of it on exits, and a canary at start
+// (Cage.Probe) looks at what is in force and tries to break out.
 //
 // It knows nothing of Postgres' protocol; the gateway does.
 package psql
 
 import (
 	"cmp"
-	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,11 +41,13 @@ type CageOptions struct {
 // Cage starts psqls.
 type Cage struct {
 	psql   string
-	loader string // ELF interpreter of psql
+	places []place // all that psql may open
 	off    bool
 	abi    int // Landlock's
 
-	users *users // for its psqls; nil when they run as we do
+	users *users   // for its psqls; nil when they run as we do
+	apart bool     // each in namespaces and an empty root of its own
+	lacks []string // what root would have and this machine does not give, in words
 }
 
 // NewCage finds psql and what this kernel has to cage it with.
@@ -54,13 +57,17 @@ func NewCage(o CageOptions) (*Cage, error) {
 		return nil, err
 	}
 	c := &Cage{psql: path, off: o.Off}
-	if c.loader, err = interpreter(path); err != nil {
+	if c.places, err = needed(path); err != nil {
 		return nil, err
 	}
 	if os.Getuid() == 0 {
 		if c.users, err = newUsers("/proc/self/uid_map", "/proc/self/gid_map"); err != nil {
 			return nil, err
 		}
+		if err := namespaces(); err != nil {
+			c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
+		}
+		c.apart = len(c.lacks) == 0 && !o.Off
 	}
 	if c.abi, err = landlockABI(); err != nil && !o.Off {
 		return nil, err
@@ -94,24 +101,8 @@ func find(path string) (string, error) {
 	return "", errors.New("no psql on this machine; install postgresql-client, or name it in the configuration: cage: {psql: PATH}")
 }
 
-// interpreter returns the dynamic loader that a program names.
-func interpreter(path string) (string, error) {
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("%s is not the real psql: %w", path, err)
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			name := make([]byte, min(p.Filesz, 4096))
-			if _, err := p.ReadAt(name, 0); err != nil {
-				return "", err
-			}
-			return filepath.EvalSymlinks(strings.TrimRight(string(name), "\x00"))
-		}
-	}
-	return "", fmt.Errorf("%s names no dynamic loader", path)
-}
+// Path is the psql that it starts.
+func (c *Cage) Path() string { return c.psql }
 
 // String says what is in force, for the manifest.
 func (c *Cage) String() string {
@@ -119,11 +110,21 @@ func (c *Cage) String() string {
 	if !c.off {
 		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
 	}
+	if c.apart {
+		s += ", namespaces, empty root"
+	}
 	if c.users != nil {
 		s += ", own uid"
 	}
+	if !c.off && len(c.lacks) > 0 {
+		s += "; " + strings.Join(c.lacks, "; ")
+	}
 	return s
 }
+
+// Lacks says, in words, what of the cage this machine does not give to root;
+// empty when nothing is missing.
+func (c *Cage) Lacks() string { return strings.Join(c.lacks, "; ") }
 
 // Options say what one psql is for.
 type Options struct {
@@ -158,18 +159,14 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	cmd.Args = append([]string{launcherName, string(order)}, o.Args...)
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the launcher, which is gone in a moment
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	if c.users != nil {
-		if !c.users.have(o.UID) {
-			return nil, fmt.Errorf("psql may not run as user %d", o.UID)
-		}
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.UID)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if c.apart {
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID // the others are the launcher's own doing
 	}
-	s, err := start(cmd, o.Size)
-	if errors.Is(err, syscall.EACCES) {
-		return nil, fmt.Errorf("%w: psql's user must be allowed to execute twokey's own binary (chmod 755)", err)
+	if c.users != nil && !c.users.have(o.UID) {
+		return nil, fmt.Errorf("psql may not run as user %d", o.UID)
 	}
-	return s, err
+	return start(cmd, o.Size)
 }
 
 func (c *Cage) order(o Options) order {
@@ -189,5 +186,13 @@ func (c *Cage) order(o Options) order {
 		locale = locale[1:]
 	}
 	env = append(env, locale...)
-	return order{Psql: c.psql, Loader: c.loader, Env: env, Socket: o.Socket, Off: c.off, ABI: c.abi, OwnUID: c.users != nil}
+	places := append(c.places[:len(c.places):len(c.places)], place{At: o.Socket, Access: gateway})
+	if c.abi < socketABI {
+		places[len(places)-1].Access = 0
+	}
+	ord := order{Psql: c.psql, Env: env, Places: places, Socket: o.Socket, Off: c.off, ABI: c.abi, Apart: c.apart}
+	if c.users != nil {
+		ord.UID = o.UID
+	}
+	return ord
 }

@@ -1,32 +1,80 @@
 package psql
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
 // This file asks the kernel what is in force around a running psql (proc(5)).
 // Landlock does not show there; that it holds, the canary tries.
 
-// inForce returns what is missing around process pid, as an error.
-func (c *Cage) inForce(pid, uid int) error {
+// inForce returns what is missing around process pid, as an error. The socket is the gateway's folder.
+func (c *Cage) inForce(pid, uid int, socket string) error {
 	id := fmt.Sprint(uid)
 	status := map[string]string{
 		"NoNewPrivs": "1", "Seccomp": "2", "Uid": strings.TrimSpace(strings.Repeat(id+" ", 4)),
-		"CapPrm": noCapabilities, "CapEff": noCapabilities, "CapAmb": noCapabilities,
+		"CapPrm": noCapabilities, "CapEff": noCapabilities, "CapAmb": noCapabilities, "CapInh": noCapabilities,
 	}
 	limits := map[string]string{
 		"Max file size": "0 0", "Max core file size": "0 0", "Max open files": "64 64", "Max address space": "536870912 536870912",
 		"Max locked memory": "0 0", "Max msgqueue size": "0 0",
 	}
 	if c.users != nil {
-		status["Groups"], status["Gid"], limits["Max processes"] = "", status["Uid"], "1 1"
+		status["Groups"], status["Gid"], status["CapBnd"], limits["Max processes"] = "", status["Uid"], noCapabilities, "1 1"
 	}
-	if err := compare(fmt.Sprintf("/proc/%d/status", pid), ":", status); err != nil {
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	return errors.Join(compare(proc+"status", ":", status), compare(proc+"limits", "  ", limits), standsBack(proc), c.isApart(proc, socket))
+}
+
+// standsBack looks at the priority and at who goes first without memory.
+func standsBack(proc string) error {
+	score, err := os.ReadFile(proc + "oom_score_adj")
+	if err != nil || strings.TrimSpace(string(score)) != fmt.Sprint(oomScoreAdj) {
+		return fmt.Errorf("psql does not go first when memory is gone: %q %w", score, err)
+	}
+	stat, err := os.ReadFile(proc + "stat")
+	_, behind, _ := strings.Cut(string(stat), ") ") // the name before may hold anything
+	if fields := strings.Fields(behind); err != nil || len(fields) < 17 || fields[16] != fmt.Sprint(niceness) {
+		return fmt.Errorf("psql's priority is that of others: %q %w", stat, err)
+	}
+	return nil
+}
+
+// isApart looks at the namespaces, and for the machine's files in the root.
+func (c *Cage) isApart(proc, socket string) error {
+	if !c.apart {
+		return nil
+	}
+	for _, kind := range []string{"mnt", "pid", "net", "ipc", "uts"} {
+		theirs, err := os.Readlink(proc + "ns/" + kind)
+		ours, err2 := os.Readlink("/proc/self/ns/" + kind)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		if theirs == ours {
+			return fmt.Errorf("psql shares the %s namespace with twokey", kind)
+		}
+	}
+	octal := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	mounts, err := os.ReadFile(proc + "mountinfo")
+	if err != nil {
 		return err
 	}
-	return compare(fmt.Sprintf("/proc/%d/limits", pid), "  ", limits)
+	for mount := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(mount)
+		if len(fields) < 6 || !strings.HasPrefix(fields[5], "ro,") {
+			return fmt.Errorf("psql's root can be written to at %q", mount)
+		}
+		point := octal.Replace(fields[4])
+		known := point == "/" || point == socket || slices.ContainsFunc(c.places, func(p place) bool { return p.At == point })
+		if !known {
+			return fmt.Errorf("psql's root holds %s", point)
+		}
+	}
+	return nil
 }
 
 const noCapabilities = "0000000000000000"

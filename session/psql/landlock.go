@@ -1,10 +1,7 @@
 package psql
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,28 +18,6 @@ const (
 	minABI    = 6
 	socketABI = 9
 )
-
-const (
-	readFile = unix.LANDLOCK_ACCESS_FS_READ_FILE
-	readDir  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
-	execute  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE
-	device   = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
-)
-
-type place struct {
-	path   string
-	access uint64
-}
-
-// allowed is all that psql may open, besides itself and its loader. What is
-// not there on this machine is left out.
-var allowed = []place{
-	{"/usr/lib", readDir}, {"/lib", readDir}, {"/lib64", readDir}, {"/usr/lib64", readDir},
-	{"/usr/local/lib", readDir}, {"/etc/ld.so.cache", readFile},
-	{"/usr/share/terminfo", readDir}, {"/etc/terminfo", readDir}, {"/usr/share/locale", readDir},
-	{"/usr/share/zoneinfo", readDir}, {"/etc/localtime", readFile},
-	{"/dev/null", device}, {"/dev/tty", device}, {"/dev/urandom", readFile},
-}
 
 func landlockABI() (int, error) {
 	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
@@ -66,18 +41,11 @@ func landlock(o order) error {
 		return e
 	}
 	defer unix.Close(int(fd))
-	libraries := place{filepath.Join(filepath.Dir(o.Psql), "../lib"), readDir} // of a Postgres that keeps to itself
-	for _, a := range append([]place{libraries}, allowed...) {
-		if err := allow(int(fd), a); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+	for _, p := range o.Places {
+		if p.Access == 0 {
+			continue
 		}
-	}
-	needed := []place{{o.Psql, execute}, {o.Loader, execute}}
-	if o.ABI >= socketABI {
-		needed = append(needed, place{o.Socket, unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX})
-	}
-	for _, a := range needed {
-		if err := allow(int(fd), a); err != nil {
+		if err := allow(int(fd), p); err != nil {
 			return err
 		}
 	}
@@ -88,22 +56,22 @@ func landlock(o order) error {
 }
 
 func allow(ruleset int, p place) error {
-	fd, err := unix.Open(p.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(p.At, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.path, err)
+		return fmt.Errorf("%s: %w", p.At, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("%s: %w", p.path, err)
+		return fmt.Errorf("%s: %w", p.At, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		p.access &^= unix.LANDLOCK_ACCESS_FS_READ_DIR
+		p.Access &^= unix.LANDLOCK_ACCESS_FS_READ_DIR
 	}
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: p.access, Parent_fd: int32(fd)}
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: p.Access, Parent_fd: int32(fd)}
 	_, _, e := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
 	if e != 0 {
-		return fmt.Errorf("%s: %w", p.path, e)
+		return fmt.Errorf("%s: %w", p.At, e)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
@@ -23,19 +24,24 @@ const launcherStatus = 111
 // order is what the launcher is told, as JSON in its first argument; psql's own
 // follow. There is no secret in it: argv can be read by anyone on the machine.
 type order struct {
-	Psql, Loader string
-	Env          []string
-	Socket       string // the gateway's folder
-	Off          bool
-	ABI          int
-	OwnUID       bool // nobody else runs as this user: it may have one process
+	Psql   string
+	Env    []string
+	Places []place // all that psql may open; the gateway's folder among them
+	Socket string  // the gateway's folder
+	Off    bool
+	ABI    int
+	Apart  bool // in namespaces and an empty root of its own
+	UID    int  // nobody else runs as this user; zero: as twokey
 }
 
 // Main must be the first thing main does. In a process that was started as
 // the launcher it never returns; in any other it returns false.
 func Main() bool {
-	if len(os.Args) < 2 || os.Args[0] != launcherName {
+	if os.Args[0] != launcherName {
 		return false
+	}
+	if len(os.Args) < 2 { // it was only tried whether there can be one
+		os.Exit(0)
 	}
 	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(os.Args[1], os.Args[2:]))
 	os.Exit(launcherStatus)
@@ -56,16 +62,12 @@ func launch(text string, args []string) error {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("closing descriptors: %w", err)
-	}
-	if err := forgo(); err != nil {
-		return fmt.Errorf("privileges: %w", err)
+	for _, step := range steps {
+		if err := step.take(o); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
 	}
 	if !o.Off {
-		if err := confine(o); err != nil {
-			return err
-		}
 		// From here to execve nothing but these two system calls: the
 		// runtime would need some that are no longer allowed.
 		fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
@@ -77,25 +79,87 @@ func launch(text string, args []string) error {
 	return fmt.Errorf("running %s: %w", o.Psql, e)
 }
 
+// steps are what the launcher does, in this order. Each is for this thread,
+// which alone lives on when it becomes psql.
+var steps = []struct {
+	what string
+	take func(order) error
+}{
+	{"closing descriptors", func(order) error { return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) }},
+	{"standing back", standBack},
+	{"leaving the machine", func(o order) error {
+		if !o.Apart {
+			return nil
+		}
+		return separate(o)
+	}},
+	{"limits", limit},
+	{"privileges", forgo},
+	{"user", become},
+	{"landlock", func(o order) error {
+		if o.Off {
+			return nil
+		}
+		return landlock(o)
+	}},
+}
+
+// How psql stands back behind everybody else: its priority (sched(7)), and that
+// it goes first when the machine has no memory left (proc(5)).
+const (
+	niceness    = 5
+	oomScoreAdj = 1000
+)
+
+// standBack must come while /proc is there. Where the kernel shares processor
+// time between terminal sessions first, psql's session stands back too; it takes
+// that from users without privileges only now and then, and then psql's session
+// has the share of any other.
+func standBack(order) error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", fmt.Append(nil, oomScoreAdj), 0); err != nil {
+		return err
+	}
+	err := os.WriteFile("/proc/self/autogroup", fmt.Append(nil, niceness), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EAGAIN) {
+		return err
+	}
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
+}
+
 // forgo gives up what psql could inherit or win: capabilities that a service
 // manager gave to twokey, and those of programs that have more than their user.
-func forgo() error {
+func forgo(order) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
 	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
-// confine puts on Landlock and the limits.
-func confine(o order) error {
-	if err := landlock(o); err != nil {
-		return fmt.Errorf("landlock: %w", err)
+// become changes to psql's own user, if it has one, and sees to it that psql
+// dies with twokey: a new user has to ask for that again. Should twokey die just
+// before, psql finds nobody at its gateway and its input closed.
+func become(o order) error {
+	if o.UID != 0 {
+		id := uintptr(o.UID)
+		for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil && err != unix.EINVAL { // one this kernel does not know
+				return err
+			}
+		}
+		for _, call := range [][4]uintptr{{unix.SYS_SETGROUPS, 0, 0, 0}, {unix.SYS_SETRESGID, id, id, id}, {unix.SYS_SETRESUID, id, id, id}} {
+			if _, _, e := unix.RawSyscall(call[0], call[1], call[2], call[3]); e != 0 {
+				return e
+			}
+		}
 	}
-	return limit(o)
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 }
 
 // limit sets the resource limits (getrlimit(2)).
 func limit(o order) error {
+	if o.Off {
+		return nil
+	}
 	limits := []struct {
 		what  int
 		value uint64
@@ -103,7 +167,7 @@ func limit(o order) error {
 		{unix.RLIMIT_FSIZE, 0}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 64}, {unix.RLIMIT_AS, 512 << 20},
 		{unix.RLIMIT_MEMLOCK, 0}, {unix.RLIMIT_MSGQUEUE, 0},
 	}
-	if o.OwnUID {
+	if o.UID != 0 {
 		limits = append(limits, struct {
 			what  int
 			value uint64
