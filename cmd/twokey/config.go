@@ -47,6 +47,7 @@ type Config struct {
 	Admins       []string // groups; may be empty
 	Targets      []TargetConfig
 	Cage         CageConfig
+	NoHistory    bool // what people typed is not remembered for their next psql
 	Notify       []NotifyConfig
 	Monitor      MonitorConfig
 	Drain        time.Duration // for sessions to end by themselves when the bastion stops

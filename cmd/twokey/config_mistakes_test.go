@@ -11,10 +11,10 @@ var mistakes = []struct {
 	want           []string
 }{
 	{"an unknown key at the top", "state: /var", "sate: /var", []string{
-		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
+		`twokey.yaml:3:1: unknown key "sate" in the configuration (did you mean "state"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor`,
 	}},
 	{"an unknown key with no near one", "auditors: {groups", "watchers: {groups", []string{
-		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
+		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor`,
 	}},
 	{"an unknown key in a section", `{listen: ":2222"`, `{lisen: ":2222"`, []string{
 		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name, proxies`,
@@ -33,7 +33,7 @@ var mistakes = []struct {
 		`twokey.yaml:30:30: the key "count" is given twice, first in line 30`,
 	}},
 	{"a key in capitals", "admins: ", "Admins: ", []string{
-		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor`,
+		`twokey.yaml:18:1: unknown key "Admins" in the configuration (did you mean "admins"?); allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor`,
 	}},
 	{"a missing section", "state: /var/lib/twokey\n", "", []string{
 		`twokey.yaml:1:1: the configuration: the key "state" is missing`,
@@ -325,6 +325,12 @@ var mistakes = []struct {
 	{"cage: an unknown key", "admins: ", "cage: {shell: /bin/sh}\nadmins: ", []string{
 		`twokey.yaml:18:1: cage: the key "psql" is missing`,
 		`twokey.yaml:18:8: unknown key "shell" in cage; allowed: psql`,
+	}},
+	{"history: another word", "admins: ", "history: yes\nadmins: ", []string{
+		`twokey.yaml:18:10: history: "yes" is not known; allowed: on, off`,
+	}},
+	{"history without a value", "admins: ", "history:\nadmins: ", []string{
+		"twokey.yaml:18:1: history: has no value; expected on or off",
 	}},
 	{"cage without a value", "admins: ", "cage:\nadmins: ", []string{
 		"twokey.yaml:18:1: cage: has no value; expected off or {psql: PATH}",

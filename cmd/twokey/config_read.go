@@ -34,6 +34,7 @@ func (c *Config) read(v entry) {
 		field{"admins", optional, func(v entry) { c.Admins = v.people() }},
 		field{"targets", required, func(entry) {}}, // read below: shadows speak about the claims of the login
 		field{"cage", optional, c.Cage.read},
+		field{"history", optional, c.readHistory},
 		field{"drain", optional, func(v entry) { v.durationInto(&c.Drain, time.Second, time.Hour) }},
 		field{"notify", optional, c.readNotify},
 		field{"monitor", optional, c.Monitor.read},
@@ -432,6 +433,18 @@ func (c *CageConfig) read(v entry) {
 		return
 	}
 	v.fields(field{"psql", required, func(v entry) { v.pathInto(&c.Psql) }})
+}
+
+func (c *Config) readHistory(v entry) {
+	word, ok := v.scalar()
+	if !ok || v.empty() {
+		v.expected("on or off")
+		return
+	}
+	c.NoHistory = word == "off"
+	if word != "on" && !c.NoHistory {
+		v.wrong("%s is not known; allowed: on, off", quoted(word))
+	}
 }
 
 func (c *Config) readTargets(v entry) {

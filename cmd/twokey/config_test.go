@@ -153,6 +153,8 @@ func TestWhatIsLeftOut(t *testing.T) {
 func TestAccepted(t *testing.T) {
 	for _, c := range []struct{ name, old, new string }{
 		{"cage: off", "admins: ", "cage: off\nadmins: "},
+		{"history: off", "admins: ", "history: off\nadmins: "},
+		{"history: on", "admins: ", "history: on\nadmins: "},
 		{"cage: psql", "admins: ", "cage: {psql: /opt/psql}\nadmins: "},
 		{"a folder as store", "  store: s3://recordings/prod\n  s3: {endpoint: \"https://s3.example.com\", region: us-east-1, access_key: {env: AK}, secret_key: {env: SK}}\n", "  store: file:///srv/recordings\n"},
 		{"a bucket without a prefix", "s3://recordings/prod", "s3://recordings"},
@@ -201,7 +203,7 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "x:1:1: the configuration is empty; `twokey init` writes one to start from"},
 		{"only a comment", "# soon\n", "x:1:1: the configuration is empty; `twokey init` writes one to start from"},
-		{"a word", "hello", "x:1:1: the configuration: expected a mapping of ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, drain, notify, monitor, not text"},
+		{"a word", "hello", "x:1:1: the configuration: expected a mapping of ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor, not text"},
 		{"too large", strings.Repeat("#\n", configLimit/2+1), "x:1:1: the file is larger than 1024 KiB; is this the configuration?"},
 		{"not UTF-8", "state: \xff", "x:1:8: the file is not UTF-8 text"},
 		{"deep lists", deep, "x:1:25: nested too deeply"},

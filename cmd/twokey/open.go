@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ import (
 // opener opens the parts of sessions.
 type opener struct {
 	cage      *psql.Cage
+	history   *psql.History                  // nil: none is kept
 	databases map[[2]string]*pgwire.Database // by target and mode
 	labels    *label.Parser
 	redact    pgwire.Redaction
@@ -32,6 +34,12 @@ type opener struct {
 
 func newOpener(c *Config, cage *psql.Cage, node string, log *slog.Logger) (*opener, error) {
 	o := &opener{cage: cage, databases: map[[2]string]*pgwire.Database{}, redact: c.Recordings.Redact, log: log}
+	if !c.NoHistory {
+		var err error
+		if o.history, err = psql.OpenHistory(filepath.Join(c.State, "history")); err != nil {
+			return nil, err
+		}
+	}
 	for _, t := range c.Targets {
 		for _, m := range t.Modes {
 			db, err := t.database(m, node)
@@ -120,7 +128,7 @@ func (p *parts) Open(ctx context.Context, door session.Door, want session.Reques
 	}
 	p.shell, err = p.cage.Start(psql.Options{
 		Socket: p.dir, Database: db.Name(), User: p.gateway.User(), Args: want.Args, Size: want.Size,
-		Term: want.Term, Env: want.Env, UID: uid,
+		Term: want.Term, Env: want.Env, UID: uid, Past: p.history.Of(want.Engineer, want.Target.Name),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -138,6 +146,9 @@ func (p *parts) close() {
 	defer p.mu.Unlock()
 	if p.shell != nil {
 		p.shell.Kill()
+		if err := p.shell.Remembered(); err != nil {
+			p.log.Error("what was typed is not remembered", "error", err)
+		}
 	}
 	if p.gateway != nil {
 		if err := p.gateway.Close(); err != nil {

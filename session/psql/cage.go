@@ -137,6 +137,7 @@ type Options struct {
 	Term     string
 	Env      []string // LANG and LC_*
 	UID      int      // from Reserve
+	Past     *Past    // what the same person typed before; nil: nothing is remembered
 }
 
 // Reserve returns the user id that the next psql will run as, and gives it
@@ -150,7 +151,17 @@ func (c *Cage) Reserve() (uid int, release func(), err error) {
 
 // Start runs psql with -X, a fixed environment and no password in it.
 func (c *Cage) Start(o Options) (*Shell, error) {
-	order, err := json.Marshal(c.order(o))
+	if c.users != nil && !c.users.have(o.UID) {
+		return nil, fmt.Errorf("psql may not run as user %d", o.UID)
+	}
+	var m *memory // of lines, which psql only has on a terminal
+	if o.Past != nil && o.Size != (session.Size{}) {
+		var err error
+		if m, err = remember(o.Past, o.Socket, o.UID); err != nil {
+			return nil, err
+		}
+	}
+	order, err := json.Marshal(c.order(o, m))
 	if err != nil {
 		return nil, err
 	}
@@ -163,17 +174,18 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	if c.apart {
 		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID // the others are the launcher's own doing
 	}
-	if c.users != nil && !c.users.have(o.UID) {
-		return nil, fmt.Errorf("psql may not run as user %d", o.UID)
-	}
-	return start(cmd, o.Size)
+	return start(cmd, o.Size, m)
 }
 
-func (c *Cage) order(o Options) order {
+func (c *Cage) order(o Options, m *memory) order {
+	history := os.DevNull
+	if m != nil {
+		history = m.file
+	}
 	env := []string{
 		"PGHOST=" + o.Socket, fmt.Sprintf("PGPORT=%d", cmp.Or(o.Port, 5432)), "PGDATABASE=" + o.Database, "PGUSER=" + o.User,
 		"PGSSLMODE=disable", "PGGSSENCMODE=disable", "PGPASSFILE=/nonexistent", "PGAPPNAME=psql",
-		"HOME=/nonexistent", "PATH=/usr/bin:/bin", "PSQL_HISTORY=/dev/null", "PSQLRC=/nonexistent",
+		"HOME=/nonexistent", "PATH=/usr/bin:/bin", "PSQL_HISTORY=" + history, "PSQLRC=/nonexistent",
 		"OPENSSL_CONF=/nonexistent", "INPUTRC=/nonexistent", "PAGER=", "TERM=" + cmp.Or(o.Term, "dumb"),
 	}
 	locale := []string{"LANG=C.UTF-8"} // when the client says nothing: nearly every terminal is UTF-8
@@ -189,6 +201,9 @@ func (c *Cage) order(o Options) order {
 	places := append(c.places[:len(c.places):len(c.places)], place{At: o.Socket, Access: gateway})
 	if c.abi < socketABI {
 		places[len(places)-1].Access = 0
+	}
+	if m != nil {
+		places = append(places, m.places()...)
 	}
 	ord := order{Psql: c.psql, Env: env, Places: places, Socket: o.Socket, Off: c.off, ABI: c.abi, Apart: c.apart}
 	if c.users != nil {

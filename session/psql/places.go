@@ -21,6 +21,7 @@ type place struct {
 	At     string
 	Real   string // where it is once no link is left; empty: the same
 	Access uint64 // in Landlock's words
+	Within bool   // another place holds it already
 }
 
 const (

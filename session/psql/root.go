@@ -48,6 +48,9 @@ func separate(o order) error {
 		return fmt.Errorf("an empty root: %w", err)
 	}
 	for _, p := range o.Places {
+		if p.Within {
+			continue
+		}
 		if err := p.bind(); err != nil {
 			return fmt.Errorf("%s in the empty root: %w", p.At, err)
 		}

@@ -26,17 +26,21 @@ type Shell struct {
 	errors *os.File // nil with a terminal
 	tty    bool
 
+	memory *memory // of what was typed; nil: none
+	turned bool
+
 	status int
 	gone   chan struct{} // closed when psql is gone and waited for
 	once   sync.Once
-	read   time.Time // when Read last returned
+	read   time.Time  // when Read last returned
+	kept   chan error // what became of its history
 }
 
 var _ session.Shell = (*Shell)(nil)
 
-// start runs a launcher command, which becomes psql.
-func start(cmd *exec.Cmd, size session.Size) (*Shell, error) {
-	s := &Shell{cmd: cmd, tty: size != session.Size{}, gone: make(chan struct{})}
+// start runs a launcher command, which becomes psql. The memory may be nil.
+func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
+	s := &Shell{cmd: cmd, tty: size != session.Size{}, gone: make(chan struct{}), memory: m, kept: make(chan error, 1)}
 	var theirs []*os.File
 	var err error
 	if s.tty {
@@ -53,9 +57,15 @@ func start(cmd *exec.Cmd, size session.Size) (*Shell, error) {
 	}
 	if err != nil {
 		s.closeAll()
+		if m != nil {
+			m.close()
+		}
 		return nil, fmt.Errorf("psql could not start: %w", err)
 	}
-	// Waited for by Wait; it ends with psql.
+	if m != nil {
+		go m.listen() // ends with reap's keep
+	}
+	// Waited for by Wait and Remembered; it ends with psql.
 	go s.reap()
 	return s, nil
 }
@@ -123,7 +133,16 @@ func (s *Shell) reap() {
 	s.cmd.Wait()
 	s.status = exitStatus(s.cmd.ProcessState)
 	close(s.gone)
+	var err error
+	if s.memory != nil {
+		err = s.memory.keep()
+	}
+	s.kept <- err
 }
+
+// Remembered waits until what was typed is kept, which is soon after psql's
+// end, and returns why it could not be. It is called once.
+func (s *Shell) Remembered() error { return <-s.kept }
 
 func exitStatus(p *os.ProcessState) int {
 	if ws, ok := p.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -150,6 +169,9 @@ func (s *Shell) Read(p []byte) (int, error) {
 		n += s.gather(p[n:])
 	}
 	s.read = time.Now()
+	if s.memory != nil && !s.turned {
+		s.turn()
+	}
 	return n, err
 }
 
@@ -239,16 +261,27 @@ func (s *Shell) Secret() bool {
 	if !s.tty {
 		return false
 	}
+	t, err := s.termios()
+	return err != nil || t.Lflag&unix.ICANON != 0 && t.Lflag&unix.ECHO == 0
+}
+
+// turn sees whether readline has begun, which leaves canonical mode for its
+// first prompt and has read the history by then.
+func (s *Shell) turn() {
+	if t, err := s.termios(); err == nil && t.Lflag&unix.ICANON == 0 {
+		s.memory.turn()
+		s.turned = true
+	}
+}
+
+func (s *Shell) termios() (t *unix.Termios, err error) {
 	raw, err := s.out.SyscallConn()
 	if err != nil {
-		return true
+		return nil, err
 	}
-	secret := true
-	raw.Control(func(fd uintptr) {
-		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
-		secret = err != nil || t.Lflag&unix.ICANON != 0 && t.Lflag&unix.ECHO == 0
-	})
-	return secret
+	var failed error
+	err = raw.Control(func(fd uintptr) { t, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS) })
+	return t, errors.Join(err, failed)
 }
 
 // Resize is session.Shell's.
