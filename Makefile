@@ -15,6 +15,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 TOOLS := $(VERSITYGW) $(STATICCHECK) $(GOVULNCHECK)
 
+XTERM := shadow/testdata/xterm/node_modules/.package-lock.json
+
 # stamp names the file that says which version of a tool is in bin.
 stamp = bin/.$(notdir $(1))
 
@@ -30,7 +32,7 @@ help: ## this text
 build: ## bin/twokey, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/twokey ./cmd/twokey
 
-deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp ## install what is missing: Debian packages, an S3 server, linters, an identity provider
+deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp $(XTERM) ## install what is missing: Debian packages, an S3 server, linters, an identity provider, another emulator
 
 debian:
 	@$(DEMO)/deps.sh
@@ -42,6 +44,11 @@ $(call stamp,$(1)):
 	@touch $$@
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
+
+# The emulator that tests hold the screen model against, from npm.
+$(XTERM): shadow/testdata/xterm/package-lock.json | debian
+	cd shadow/testdata/xterm && npm ci --silent --no-audit --no-fund
+	@touch $@
 
 bin/demo-idp: $(wildcard $(DEMO)/idp/*) $(DEMO)/go.mod
 	cd $(DEMO) && $(GO) build -o ../../bin/demo-idp ./idp

@@ -144,7 +144,13 @@ func (r *row) blank(x, end int, bg colour) {
 	}
 }
 
-func (r *row) resize(cols int) {
+// resize makes the row as wide as cols; it was as wide as old. What is new is blank
+// in the terminal's own colour.
+func (r *row) resize(old, cols int) {
+	if cols > old && r.fill != 0 {
+		r.need(old, old)
+		r.fill = 0
+	}
 	r.part(cols)
 	r.used = min(r.used, cols)
 	if len(r.cells) > cols {

@@ -46,6 +46,25 @@ func (m *Model) Cell(x, y int) (text, look string) {
 	return b.String(), c.style.sgr()
 }
 
+// Look is foreground, background and attributes of a cell; bit 6 is an underline.
+type Look [3]int
+
+// Looks are those of all cells.
+func (m *Model) Looks() [][]Look {
+	list := make([][]Look, m.rows)
+	for y := range list {
+		for x := range m.cols {
+			s := m.grid()[y].at(x).style
+			bits := int(s.attr)
+			if s.under > 0 {
+				bits |= 1 << 6
+			}
+			list[y] = append(list[y], Look{int(s.fg), int(s.bg), bits})
+		}
+	}
+	return list
+}
+
 // Key reading.
 type KeyReader = keyReader
 type Key = key

@@ -157,6 +157,7 @@ func (s *screen) print(r rune) {
 		if s.nowrap {
 			s.x = s.cols - width
 		} else {
+			s.row().erase(s.x, s.cols, s.cols, s.pen.bg)
 			s.wrap()
 		}
 	}
@@ -342,7 +343,7 @@ func (s *screen) resize(cols, rows int) {
 		g = slices.Clone(g[min(above, len(g)):])
 		g = append(g[:min(rows, len(g))], make([]row, max(rows-len(g), 0))...)
 		for y := range g {
-			g[y].resize(cols)
+			g[y].resize(s.cols, cols)
 		}
 		s.grids[i] = g
 	}

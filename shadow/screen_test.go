@@ -2,19 +2,15 @@ package shadow_test
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/charmbracelet/x/vt"
-
 	"github.com/twokey/twokey/shadow"
 )
 
-// This file holds the screen model against what was written down by hand, and
-// against another emulator on random input.
+// This file holds the screen model against what was written down by hand.
 
 func TestScreen(t *testing.T) {
 	tests := []struct{ name, in, want string }{
@@ -159,42 +155,6 @@ func randomOutput(r *rand.Rand) string {
 		return "\x1b(0qx\x1b(B"
 	}
 	return fmt.Sprintf("\x1b[%d;%d;%dm", []int{0, 1, 3, 4, 7, 22, 24, 27}[n(8)], 30+n(8), 40+n(8))
-}
-
-func TestScreenLikeAnotherEmulator(t *testing.T) {
-	for seed := range uint64(1500) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		m, other := shadow.NewModel(30, 10), vt.NewEmulator(30, 10)
-		var told strings.Builder
-		for range 60 {
-			out := randomOutput(r)
-			told.WriteString(out)
-			m.Print([]byte(out))
-			io.WriteString(other, out)
-			if diff := difference(m, other); diff != "" {
-				t.Fatalf("seed %d: %q: %s\nall: %q", seed, out, diff, told.String())
-			}
-		}
-	}
-}
-
-// difference compares characters, backgrounds and the cursor.
-func difference(m *shadow.Model, other *vt.Emulator) string {
-	cols, rows := m.Size()
-	for y := range rows {
-		for x := range cols {
-			text, _ := m.Cell(x, y)
-			c := other.CellAt(x, y)
-			if text != c.Content {
-				return fmt.Sprintf("cell %d,%d is %q, there %q", x, y, text, c.Content)
-			}
-		}
-	}
-	x, y := m.Cursor()
-	if at := other.CursorPosition(); at.X != x || at.Y != y {
-		return fmt.Sprintf("cursor at %d,%d, there at %d,%d", x, y, at.X, at.Y)
-	}
-	return ""
 }
 
 // TestPicture: a picture on a fresh screen makes it show and go on as the other.

@@ -245,7 +245,7 @@ func (s *screen) mode(private bool, n int, set bool) {
 		}
 	case n == 1048:
 		s.place = s.saved[s.on]
-	case n == 1049 && s.on == 1:
+	case n == 1049:
 		s.turnTo(false, true)
 		s.place = s.saved[0]
 	}
@@ -261,7 +261,7 @@ func (s *screen) turnTo(alternate, clean bool) {
 	}
 	if clean {
 		for y := range s.grids[1] {
-			s.grids[1][y].forget(0)
+			s.grids[1][y].forget(s.pen.bg)
 		}
 	}
 	s.on = 1 - s.on

@@ -88,7 +88,7 @@ var homes = map[string][]string{
 var testHomes = map[string][]string{
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/twokey"},
 	"github.com/creack/pty":                      {"cmd/twokey", "bastion"},
-	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "shadow", "bastion/lobby"}, // a terminal to look at
+	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "bastion/lobby"}, // a terminal to look at
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},
 	"github.com/minio/minio-go/v7":               {"recorder"}, // a thief

@@ -12,6 +12,8 @@ wanted=(
 	asciinema:asciinema
 	sha256sum:coreutils
 	ssh-audit:ssh-audit      # what a scanner says of the front door
+	node:nodejs              # xterm.js, which tests hold the screen model against
+	npm:npm
 	cc:gcc                   # go test -race
 	"$@"
 )
