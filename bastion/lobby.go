@@ -148,7 +148,7 @@ func (v *visit) help(w io.Writer, root *cobra.Command) {
 	t.print(w)
 	fmt.Fprintf(w, "\nCommands:\n")
 	t = table{}
-	t.add(v.server.command(), "who waits, what is live, what you may open")
+	t.add(v.server.command(), "the lobby: who waits, what is live, what you may open; Enter sits down")
 	for _, c := range root.Commands() {
 		t.add(v.server.command(c.Use), c.Short)
 	}

@@ -38,8 +38,10 @@ func (m model) draw() []string {
 	if m.helps {
 		list, from = m.helpText(), 0
 	}
-	list = window(list, from, body)
-	screen := append([]string{m.look.bar.Render(pad(m.head(), cols))}, list...)
+	screen := []string{m.look.bar.Render(pad(m.head(), cols))}
+	for _, l := range window(list, from, body) {
+		screen = append(screen, l.draw())
+	}
 	screen = append(screen, about...)
 	screen = append(screen, m.look.bar.Render(pad(m.foot(), cols)))
 	if len(screen) > rows { // not even room for one of each: the list is what counts
@@ -48,11 +50,21 @@ func (m model) draw() []string {
 	return screen[:min(len(screen), rows)]
 }
 
+// line is drawn only when it is seen. A nil one is empty.
+type line func() string
+
+func (l line) draw() string {
+	if l == nil {
+		return ""
+	}
+	return l()
+}
+
 // window is as many lines as there is room for, so that one is among them.
-func window(list []string, must, room int) []string {
+func window(list []line, must, room int) []line {
 	top := min(max(must-room*2/3, 0), max(len(list)-room, 0))
 	list = list[top:min(top+room, len(list))]
-	return append(list[:len(list):len(list)], make([]string, room-len(list))...)
+	return append(list[:len(list):len(list)], make([]line, room-len(list))...)
 }
 
 func (m model) head() string {
@@ -116,7 +128,7 @@ func (m model) about(rows int) []string {
 }
 
 // list is the three lists as lines, and the line of the cursor.
-func (m model) list(cols int) (lines []string, at int) {
+func (m model) list(cols int) (lines []line, at int) {
 	waiting := m.sessions("Waiting for a shadow", "nobody", m.board.Waiting, cols, &at)
 	at0 := at
 	live := m.sessions("Live", "nothing", m.board.Live, cols, &at)
@@ -124,7 +136,7 @@ func (m model) list(cols int) (lines []string, at int) {
 		at += len(waiting)
 	}
 	lines = append(waiting, live...)
-	lines = append(lines, m.look.title.Render(fit(" You may open", cols)))
+	lines = append(lines, m.title("You may open", cols))
 	name := 0
 	for _, t := range m.board.Targets {
 		name = max(name, lipgloss.Width(t.Name))
@@ -137,11 +149,12 @@ func (m model) list(cols int) (lines []string, at int) {
 			continue
 		}
 		shown++
-		line := m.mark(it) + pad(t.Name, min(name, cols/2)) + "  " + t.Watched
 		if it.name == m.at {
 			at = len(lines)
 		}
-		lines = append(lines, m.paint(it, line, cols))
+		lines = append(lines, func() string {
+			return m.paint(it, m.mark(it)+pad(t.Name, min(name, cols/2))+"  "+t.Watched, cols)
+		})
 	}
 	if shown == 0 {
 		lines = append(lines, m.none("nothing: you are in no engineers' group", len(m.board.Targets), cols))
@@ -149,17 +162,21 @@ func (m model) list(cols int) (lines []string, at int) {
 	return lines, at
 }
 
-func (m model) none(none string, hidden, cols int) string {
+func (m model) title(text string, cols int) line {
+	return func() string { return m.look.title.Render(fit(" "+text, cols)) }
+}
+
+func (m model) none(none string, hidden, cols int) line {
 	if hidden > 0 {
 		none = fmt.Sprintf("none of %d: the filter is /%s", hidden, m.filter)
 	}
-	return m.look.quiet.Render(fit("   "+none, cols))
+	return func() string { return m.look.quiet.Render(fit("   "+none, cols)) }
 }
 
 // sessions is a list of sessions under its title. at is set to the cursor's line
 // when it is in it.
-func (m model) sessions(title, none string, list []Session, cols int, at *int) []string {
-	lines := []string{m.look.title.Render(fit(" "+title, cols))}
+func (m model) sessions(title, none string, list []Session, cols int, at *int) []line {
+	lines := []line{m.title(title, cols)}
 	who, wants := 0, 0
 	for _, s := range list {
 		who, wants = max(who, lipgloss.Width(s.Engineer)), max(wants, lipgloss.Width(s.Wants))
@@ -174,17 +191,21 @@ func (m model) sessions(title, none string, list []Session, cols int, at *int) [
 		if it.name == m.at {
 			*at = len(lines)
 		}
-		first := m.mark(it) + fmt.Sprintf("%-5s  %s  %s  %-5s", s.Code, pad(s.Engineer, who), pad(s.Wants, wants), m.ago(s.Since))
+		first := func() string {
+			return m.mark(it) + fmt.Sprintf("%-5s  %s  %s  %-5s", s.Code, pad(s.Engineer, who), pad(s.Wants, wants), m.ago(s.Since))
+		}
 		if cols >= wide {
-			lines = append(lines, m.paint(it, first+"  "+s.rest(), cols))
+			lines = append(lines, func() string { return m.paint(it, first()+"  "+s.rest(), cols) })
 			continue
 		}
-		lines = append(lines, m.paint(it, first, cols), m.paint(it, "          "+s.rest(), cols))
+		lines = append(lines,
+			func() string { return m.paint(it, first(), cols) },
+			func() string { return m.paint(it, "          "+s.rest(), cols) })
 	}
 	if len(lines) == 1 {
 		lines = append(lines, m.none(none, len(list), cols))
 	}
-	return append(lines, "")
+	return append(lines, nil)
 }
 
 // rest is what of a session has no column.
@@ -244,9 +265,9 @@ func (m model) ago(t time.Time) string {
 	return fmt.Sprintf("%dh", int(d.Hours()))
 }
 
-func (m model) helpText() (lines []string) {
-	for line := range strings.Lines(keysHelp + m.help) {
-		lines = append(lines, fit(" "+strings.TrimRight(line, "\n"), m.size.Cols))
+func (m model) helpText() (lines []line) {
+	for text := range strings.Lines(keysHelp + m.help) {
+		lines = append(lines, func() string { return fit(" "+strings.TrimRight(text, "\n"), m.size.Cols) })
 	}
 	return lines
 }

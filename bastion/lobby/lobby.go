@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -81,15 +82,17 @@ const newsInterval = 100 * time.Millisecond
 // Show shows the lobby until something is chosen, the terminal fails, or ctx
 // ends (its cause). ErrLeft is somebody who left. After Show, In is read until a Read returns, and dropped.
 func Show(ctx context.Context, hall Hall, t Terminal) (Choice, error) {
+	var others sync.WaitGroup
+	defer others.Wait()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	paint := newPainter(t.Out)
 	m := &guarded{model: newModel(t), paint: paint}
 	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(nil), tea.WithOutput(io.Discard), tea.WithEnvironment([]string{}),
 		tea.WithoutSignalHandler(), tea.WithoutRenderer(), tea.WithFPS(1))
-	go func() { stop(paint.run()) }()        // end waits for it, as long as is decent
-	go func() { stop(look(ctx, p, hall)) }() // ends with ctx: neither Look nor Send waits for anything else
-	go func() { stop(press(ctx, p, t)) }()
+	go func() { stop(paint.run()) }() // end waits for it, as long as is decent
+	others.Go(func() { stop(look(ctx, p, hall)) })
+	others.Go(func() { stop(press(ctx, p, t)) }) // what is resized or typed from now on is for the next screen
 	_, err := p.Run()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -57,7 +57,22 @@ func newModel(t Terminal) model {
 	return model{me: clean(t.Me), help: t.HelpLines, says: clean(t.Says), size: t.Size, look: looks(t.Colours), fresh: map[string]time.Time{}, now: time.Now()}
 }
 
-func clean(text string) string { return session.OneLine(shadow.Clean(text), maxText) }
+func clean(text string) string {
+	if len(text) <= maxText && plain(text) {
+		return text
+	}
+	return session.OneLine(shadow.Clean(text), maxText)
+}
+
+// plain reports whether text is nothing but ASCII that can be seen, as most is.
+func plain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // clean makes all texts fit for a terminal.
 func (b Board) clean() Board {
@@ -159,6 +174,9 @@ func (m model) items() (list []item) {
 
 // lets reports whether all words of the filter are in an item.
 func (m model) lets(i item) bool {
+	if m.filter == "" {
+		return true
+	}
 	var text string
 	if s := i.session; s != nil {
 		text = strings.Join([]string{s.Code, s.Engineer, s.Wants, s.Reason, s.Needs, s.State, s.Alarm}, " ")
