@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -64,6 +63,18 @@ func (l *link) judged(sql string) error {
 		return err
 	}
 	return l.answer(end)
+}
+
+// refuseSimple answers a simple query with an error.
+func (l *link) refuseSimple(why *pgproto3.ErrorResponse) error {
+	if err := l.reap(); err != nil {
+		return err
+	}
+	o, err := l.fail(why)
+	if err != nil {
+		return err
+	}
+	return l.answer(o)
 }
 
 // answer ends the reply to a simple query.
@@ -265,7 +276,7 @@ func (l *link) remember(sql string, o outcome) {
 		l.did, l.forgot = nil, 0
 		return
 	}
-	text, _ := withoutPassword(sql)
+	text, _ := withoutPasswords(sql)
 	l.did = append(l.did, o.tag+": "+readable(text, long))
 	if len(l.did) > most {
 		l.did = l.did[1:]
@@ -290,10 +301,10 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 	if size > maxAsk {
 		return session.Answer{}, no("this statement waits for a shadow's yes, and nobody can read %d bytes; the most is %d. \\copy brings data in", size, maxAsk), nil
 	}
-	if e := l.talk.encoding(); e != "UTF8" && !plainText(what) {
+	if e := l.talk.encoding(); e != "UTF8" && !plainText(append(append([]string{what.Text}, what.Params...), what.Did...)...) {
 		return session.Answer{}, no("this statement waits for a shadow's yes, who would not read what the database reads: your client_encoding is %s; set client_encoding = 'UTF8'", e), nil
 	}
-	what.Text, _ = withoutPassword(what.Text)
+	what.Text, _ = withoutPasswords(what.Text)
 	what.Conn = l.n
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	defer cancel(nil)
@@ -312,15 +323,6 @@ func (l *link) consult(what session.AskInfo) (session.Answer, *pgproto3.ErrorRes
 		return answer, no("%s", answer.Why), nil
 	}
 	return answer, nil, nil
-}
-
-// plainText reports whether a question means the same in every encoding that a
-// client of Postgres may have: they all have ASCII in them.
-func plainText(what session.AskInfo) bool {
-	ascii := func(text string) bool {
-		return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
-	}
-	return !slices.ContainsFunc(append(append([]string{what.Text}, what.Params...), what.Did...), func(text string) bool { return !ascii(text) })
 }
 
 // withdraw takes back the question that is open, if any.

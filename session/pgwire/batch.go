@@ -243,7 +243,8 @@ func (l *link) batchText() string {
 func (l *link) mayCommit(what meaning, mark *int) (bool, error) {
 	did := l.history()
 	for _, r := range l.executed {
-		did = append(did, "not answered yet: "+readable(r.sql, 4<<10))
+		text, _ := withoutPasswords(r.sql)
+		did = append(did, "not answered yet: "+readable(text, 4<<10))
 	}
 	l.trusted = false
 	l.ending()
@@ -312,6 +313,7 @@ func (l *link) deny(why *pgproto3.ErrorResponse, mark *int) error {
 // endedUnasked is for a transaction that has ended though it waited for a yes: we
 // have read a statement wrong, and the connection ends with it.
 func (l *link) endedUnasked(sql string) error {
-	l.g.alarm(fmt.Sprintf("%s ended a transaction that waits for a shadow's yes", readable(sql, 200)))
+	text, _ := withoutPasswords(sql)
+	l.g.alarm(fmt.Sprintf("%s ended a transaction that waits for a shadow's yes", readable(text, 200)))
 	return refused{"25000", "a statement ended a transaction that waits for a shadow's yes"}
 }

@@ -137,7 +137,9 @@ func (l *link) decode(m pgproto3.FrontendMessage, body []byte) error {
 // statement numbers a statement and waits until it may go, on the tape by then.
 func (l *link) statement(info session.StatementInfo) (n int, err error) {
 	info.Database, info.Conn = l.database, l.n
-	text, alarming := withoutPassword(info.Text)
+	text, passwords := withoutPasswords(info.Text)
+	l.talk.hide(passwords)
+	alarming := secretive.MatchString(info.Text)
 	info.Text = text // the tape keeps its exact bytes
 	info.Name = faithful(info.Name)
 	info.Touches = l.g.db.labels.of(text, l.g.o.Labels)
@@ -158,6 +160,10 @@ func (l *link) takeQuery(body []byte) error {
 	mark := len(l.out)
 	if err := l.decode(&m, body); err != nil {
 		return err
+	}
+	if l.uncertain(m.String) {
+		l.out = l.out[:mark]
+		return l.refuseSimple(no(whatToDo))
 	}
 	if l.g.o.For.Approve() != session.ApproveNone {
 		l.out = l.out[:mark]
@@ -210,6 +216,9 @@ func (l *link) takeParse(body []byte) error {
 	mark := len(l.out)
 	if ok, err := l.extended(&m, body); !ok {
 		return err
+	}
+	if l.uncertain(m.Query) {
+		return l.deny(no(whatToDo), &mark)
 	}
 	n, err := l.statement(session.StatementInfo{Protocol: "parse", Text: m.Query, Name: m.Name})
 	if err != nil {

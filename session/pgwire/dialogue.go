@@ -92,25 +92,28 @@ func (m meaning) size() int {
 
 // dialogue is safe for concurrent use by the two halves.
 type dialogue struct {
-	mu        sync.Mutex
-	pending   []*asked
-	waits     int  // Q and S in pending: the client's next message waits
-	copyIn    bool // the database takes COPY data
-	failed    bool // the database ignores everything up to the next Sync, which has not come
-	tx        byte // as of the last ReadyForQuery
-	names     map[string]meaning
-	portals   map[string]meaning
-	kept      int             // bytes in both
-	changed   chan struct{}   // one token: look again
-	finished  []session.Event // results to note before anything more is shown
-	got       outcome         // of quiet messages, so far
-	scripted  bool            // the client's SQL has said EXECUTE, within which a text may be put together
-	charset   string          // client_encoding, as the database last said
-	described []string        // statements of which the types of the parameters are about to be told
+	mu         sync.Mutex
+	pending    []*asked
+	waits      int  // Q and S in pending: the client's next message waits
+	copyIn     bool // the database takes COPY data
+	failed     bool // the database ignores everything up to the next Sync, which has not come
+	tx         byte // as of the last ReadyForQuery
+	names      map[string]meaning
+	portals    map[string]meaning
+	kept       int             // bytes in both
+	changed    chan struct{}   // one token: look again
+	finished   []session.Event // results to note before anything more is shown
+	got        outcome         // of quiet messages, so far
+	scripted   bool            // the client's SQL has said EXECUTE, within which a text may be put together
+	charset    string          // client_encoding, as the database last said
+	hidden     []string        // passwords that were cut out of what is pending
+	conforming bool            // standard_conforming_strings, as the database last said
+	described  []string        // statements of which the types of the parameters are about to be told
 }
 
-func newDialogue(tx byte, charset string) *dialogue {
-	return &dialogue{tx: tx, charset: charset, names: map[string]meaning{}, portals: map[string]meaning{}, changed: make(chan struct{}, 1)}
+// newDialogue begins one as the database said at the login (ParameterStatus).
+func newDialogue(tx byte, statuses map[string]string) *dialogue {
+	return &dialogue{tx: tx, charset: statuses["client_encoding"], conforming: statuses["standard_conforming_strings"] == "on", names: map[string]meaning{}, portals: map[string]meaning{}, changed: make(chan struct{}, 1)}
 }
 
 // encoding is the client_encoding, by the database's own name for it.
@@ -477,8 +480,12 @@ func (d *dialogue) answered(kind byte, body []byte) (note []session.Event, hold 
 		err = d.ready(tx)
 	case 'S':
 		var m pgproto3.ParameterStatus
-		if m.Decode(body) == nil && m.Name == "client_encoding" {
+		switch err := m.Decode(body); {
+		case err != nil:
+		case m.Name == "client_encoding":
 			d.charset = m.Value
+		case m.Name == "standard_conforming_strings":
+			d.conforming = m.Value == "on"
 		}
 	}
 	d.wake()
@@ -549,7 +556,7 @@ func (d *dialogue) erred(body []byte) {
 		return
 	}
 	first := d.pending[0]
-	first.result.SQLState, first.result.Message = readable(m.Code, 5), readable(m.Message, maxMessage)
+	first.result.SQLState, first.result.Message = readable(m.Code, 5), readable(d.clean(m.Message), maxMessage)
 	if first.kind == 'Q' || first.kind == 'S' {
 		return
 	}

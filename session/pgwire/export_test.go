@@ -15,7 +15,7 @@ import (
 func Relay(client, server net.Conn, door session.Door) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	g := &Gateway{db: &Database{}, door: door, log: slog.New(slog.DiscardHandler), ctx: ctx, numbering: make(chan struct{}, 1)}
-	l := &link{g: g, c: &Client{}, client: client, in: newReader(client), up: server, ctx: ctx, end: end, talk: newDialogue('I', "UTF8")}
+	l := &link{g: g, c: &Client{}, client: client, in: newReader(client), up: server, ctx: ctx, end: end, talk: newDialogue('I', map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"})}
 	defer context.AfterFunc(ctx, l.interrupt)()
 	var half sync.WaitGroup
 	half.Go(func() { l.half(l.fromServer) })
@@ -33,8 +33,8 @@ func Hello(conn net.Conn) (user, database string, err error) {
 	return s.user, s.name, err
 }
 
-// WithoutPassword is exported for its test table.
-var WithoutPassword = withoutPassword
+// WithoutPasswords is exported for its test table.
+var WithoutPasswords = withoutPasswords
 
 // Class names what a text seems to be, for its test table.
 func Class(sql string) string {

@@ -221,7 +221,7 @@ func (g *Gateway) dialed(l *link, pg *pgconn.PgConn, h *pgconn.HijackedConn, b b
 		return !g.dead
 	}
 	g.backends[b] = struct{}{}
-	l.pg, l.up, l.backend, l.talk = pg, h.Conn, b, newDialogue(h.TxStatus, h.ParameterStatuses["client_encoding"])
+	l.pg, l.up, l.backend, l.talk = pg, h.Conn, b, newDialogue(h.TxStatus, h.ParameterStatuses)
 	key := make([]byte, 4)
 	rand.Read(key)
 	l.key = binary.BigEndian.Uint32(key)

@@ -361,7 +361,7 @@ func TestEvasions(t *testing.T) {
 		{"an empty query", [][]byte{query("")}, "IZ", "1> simple ", ""},
 		{"an empty statement", [][]byte{parse("", ""), bind("", ""), exec(""), sync}, "12IZ", "2> execute ", ""},
 		{"a password", [][]byte{query("begin"), query(`alter role "app" password 'another''s secret'`), query("rollback")}, "C", "[password]'", "secret"},
-		{"a password that may end early", [][]byte{query(`alter role "app" password 'app''s \ secret'`)}, "C", `'app''s \ secret'`, "[password]"},
+		{"a password that may end early", [][]byte{query(`alter role "app" password 'app''s \ secret'`)}, "C", `[password]`, "secret"},
 		{"a password in a second statement", [][]byte{query(`select 'role password ', 'evil', ' '; create role x password 'y'`)}, "permission denied", "'evil'", ""},
 		{"a prepared statement of SQL's", [][]byte{query("prepare q as select 41"), bind("", "q"), exec(""), sync}, "D(41)", `prepared statement "q" was made by SQL`, ""},
 		{"a name given anew by SQL", [][]byte{parse("q", "select 42"), sync, query("deallocate q; prepare q as select 43"), bind("", "q"), exec(""), sync},
