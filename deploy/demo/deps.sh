@@ -15,12 +15,14 @@ wanted=(
 	node:nodejs              # xterm.js, which tests hold the screen model against
 	npm:npm
 	cc:gcc                   # go test -race
+	libpq:libpq-dev          # a client of libpq's own, through a forwarded port
 	"$@"
 )
 
 has() {
 	case $1 in
 	initdb) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
+	libpq) [ -e /usr/include/postgresql/libpq-fe.h ] ;;
 	sshd | pgbouncer) [ -x "/usr/sbin/$1" ] ;;
 	cc) command -v cc >/dev/null && [ -e /usr/include/stdlib.h ] ;;
 	*) command -v "$1" >/dev/null ;;

@@ -231,3 +231,38 @@ func TestTurnAway(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// libpq in pipeline mode, through the forwarded port, reads what it reads without it.
+func TestLibpqPipelines(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "pipeline")
+	if out, err := exec.Command("cc", "-o", program, "testdata/libpq/pipeline.c", "-I/usr/include/postgresql", "-lpq").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	direct := exec.Command(program)
+	direct.Env = []string{"PGHOST=" + cluster.Socket, "PGPORT=" + itoa(cluster.Port), "PGUSER=app", "PGDATABASE=orders"}
+	want, err := direct.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := forwarded(t, request())
+	close(p.ready)
+	c := p.runs(program, "")
+	if err := c.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, c.err.String())
+	}
+	same(t, c.out.String(), string(want))
+	for _, has := range []string{"\n3998\n", "PGRES_PIPELINE_ABORTED", "22P02", "asked to flush", "COPY 1000"} {
+		if !strings.Contains(string(want), has) {
+			t.Errorf("it printed %.200q, without %q", want, has)
+		}
+	}
+	ran := 0
+	for _, r := range p.door.results() {
+		if r.Tag == "SELECT 1" {
+			ran++
+		}
+	}
+	if ran != 20*100-50+1 {
+		t.Errorf("%d statements ran, says the tape", ran)
+	}
+}

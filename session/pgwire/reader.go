@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,9 @@ const (
 	maxClientMessage = 16 << 20         // bytes of one message from a client
 	messageTime      = 30 * time.Second // without a byte, in the middle of a message
 )
+
+// clientKinds are the messages that a client may send once a session has begun.
+const clientKinds = "BCDEFHPQSXcdf"
 
 // reader hands out one message at a time. Its slices are valid until the next
 // call. It is for one goroutine.
@@ -61,6 +65,9 @@ func (in *reader) next() (kind byte, body []byte, err error) {
 		return 0, nil, err
 	}
 	kind = in.buf[in.r]
+	if strings.IndexByte(clientKinds, kind) < 0 { // whatever it is, it is not waited for
+		return 0, nil, violation("message %q is not taken here", string(rune(kind)))
+	}
 	n := binary.BigEndian.Uint32(in.buf[in.r+1:])
 	if n < 4 || n > maxClientMessage {
 		return 0, nil, violation("a message of %d bytes; at most %d are taken", n, maxClientMessage)

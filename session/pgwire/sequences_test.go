@@ -135,6 +135,7 @@ func newStage(t testing.TB, approve session.Approve) *stage {
 // the server is one that keeps to the protocol.
 func (s *stage) play(t testing.TB, script, junk []byte) {
 	t.Helper()
+	s.t = t
 	s.door.set(func(d *door) { d.events, d.asked = nil, nil })
 	c := s.dial()
 	c.send(startup(196608, good))

@@ -317,26 +317,19 @@ func TestManyConnections(t *testing.T) {
 // TestEvasions sends what a hostile client may. None reaches the database
 // unseen, and each ends with a clear answer.
 func TestEvasions(t *testing.T) {
-	sync := encode(&pgproto3.Sync{})
-	parse := func(name, sql string) []byte { return encode(&pgproto3.Parse{Name: name, Query: sql}) }
-	bind := func(portal, name string) []byte {
-		return encode(&pgproto3.Bind{DestinationPortal: portal, PreparedStatement: name})
-	}
-	exec := func(portal string) []byte { return encode(&pgproto3.Execute{Portal: portal}) }
-	query := func(sql string) []byte { return encode(&pgproto3.Query{String: sql}) }
 	cases := []struct {
 		name string
-		send [][]byte
-		want string // in the answer
-		tape string // on the tape
-		not  string // not on the tape
+		send [][]byte // nil at the end: and then it hangs up
+		want string   // in the answer
+		tape string   // on the tape
+		not  string   // not on the tape
 	}{
 		{"two strings in a query", [][]byte{raw('Q', "select 1\x00select 2\x00")}, "FATAL 08P01", "", "select"},
 		{"a query without an end", [][]byte{raw('Q', "select 1")}, "FATAL 08P01", "", "select"},
-		{"bytes behind a parse", [][]byte{raw('P', "\x00select 1\x00\x00\x00drop"), sync}, "FATAL 08P01", "", "select"},
-		{"bytes behind a bind", [][]byte{parse("", "select 1"), raw('B', "\x00\x00\x00\x00\x00\x00\x00\x00x"), sync}, "FATAL 08P01", "", "execute"},
-		{"bytes behind an execute", [][]byte{parse("", "select 1"), bind("", ""), raw('E', "\x00\x00\x00\x00\x00x"), sync}, "FATAL 08P01", "", "execute"},
-		{"bytes behind a sync", [][]byte{raw('S', "x")}, "FATAL 08P01", "", ""},
+		{"bytes behind a parse", [][]byte{raw('P', "\x00select 1\x00\x00\x00drop"), syncs}, "FATAL 08P01", "", "select"},
+		{"bytes behind a bind", [][]byte{parse("", "select 1"), raw('B', "\x00\x00\x00\x00\x00\x00\x00\x00x"), syncs}, "FATAL 08P01", "", "execute"},
+		{"bytes behind an execute", [][]byte{parse("", "select 1"), bind("", ""), raw('E', "\x00\x00\x00\x00\x00x"), syncs}, "FATAL 08P01", "", "execute"},
+		{"bytes behind a syncs", [][]byte{raw('S', "x")}, "FATAL 08P01", "", ""},
 		{"bytes behind a flush", [][]byte{raw('H', "x")}, "FATAL 08P01", "", ""},
 		{"bytes behind a describe", [][]byte{raw('D', "S\x00x")}, "FATAL 08P01", "", ""},
 		{"bytes behind a close", [][]byte{raw('C', "S\x00x")}, "FATAL 08P01", "", ""},
@@ -356,37 +349,59 @@ func TestEvasions(t *testing.T) {
 		{"copy data in a batch", [][]byte{parse("", "select 1"), raw('d', "x")}, "FATAL 08P01", "", ""},
 		{"a query within copy data", [][]byte{query("create temp table c (n int); copy c from stdin"), query("drop table c")}, "FATAL 08P01", "copy c from", "drop"},
 		{"copy both", [][]byte{query("START_REPLICATION SLOT x LOGICAL 0/0")}, "syntax error", "START_REPLICATION", ""},
-		{"a statement behind its rename", [][]byte{parse("x", "select 'first'"), parse("x", "select 'second'"), sync}, `already exists`, "42P05", ""},
+		{"a statement behind its rename", [][]byte{parse("x", "select 'first'"), parse("x", "select 'second'"), syncs}, `already exists`, "42P05", ""},
 		{"bytes that are not UTF-8", [][]byte{query("select '\xff'")}, "invalid byte sequence", "select '\xff'", ""},
 		{"an empty query", [][]byte{query("")}, "IZ", "1> simple ", ""},
-		{"an empty statement", [][]byte{parse("", ""), bind("", ""), exec(""), sync}, "12IZ", "2> execute ", ""},
+		{"an empty statement", [][]byte{parse("", ""), bind("", ""), execute("", 0), syncs}, "12IZ", "2> execute ", ""},
 		{"a password", [][]byte{query("begin"), query(`alter role "app" password 'another''s secret'`), query("rollback")}, "C", "[password]'", "secret"},
 		{"a password that may end early", [][]byte{query(`alter role "app" password 'app''s \ secret'`)}, "C", `[password]`, "secret"},
 		{"a password in a second statement", [][]byte{query(`select 'role password ', 'evil', ' '; create role x password 'y'`)}, "permission denied", "'evil'", ""},
-		{"a prepared statement of SQL's", [][]byte{query("prepare q as select 41"), bind("", "q"), exec(""), sync}, "D(41)", `prepared statement "q" was made by SQL`, ""},
-		{"a name given anew by SQL", [][]byte{parse("q", "select 42"), sync, query("deallocate q; prepare q as select 43"), bind("", "q"), exec(""), sync},
+		{"a prepared statement of SQL's", [][]byte{query("prepare q as select 41"), bind("", "q"), execute("", 0), syncs}, "D(41)", `prepared statement "q" was made by SQL`, ""},
+		{"a name given anew by SQL", [][]byte{parse("q", "select 42"), syncs, query("deallocate q; prepare q as select 43"), bind("", "q"), execute("", 0), syncs},
 			"D(43)", "may have given this name", ""},
-		{"a name given anew by a block", [][]byte{parse("q", "select 42"), sync, query("do $$begin execute 'deall'||'ocate q'; execute 'pre'||'pare q as select 44'; end$$"), bind("", "q"), exec(""), sync},
+		{"a name given anew by a block", [][]byte{parse("q", "select 42"), syncs, query("do $$begin execute 'deall'||'ocate q'; execute 'pre'||'pare q as select 44'; end$$"), bind("", "q"), execute("", 0), syncs},
 			"D(44)", "may have given this name", ""},
-		{"a cursor as a portal", [][]byte{query("begin; declare p cursor for select 44"), exec("p"), sync}, "D(44)", `portal "p" was made by SQL`, ""},
-		{"a portal that was closed", [][]byte{query("begin"), parse("", "select 45"), bind("p", ""), sync, query("close p; declare p cursor for select 46"), exec("p"), sync},
+		{"a cursor as a portal", [][]byte{query("begin; declare p cursor for select 44"), execute("p", 0), syncs}, "D(44)", `portal "p" was made by SQL`, ""},
+		{"a portal that was closed", [][]byte{query("begin"), parse("", "select 45"), bind("p", ""), syncs, query("close p; declare p cursor for select 46"), execute("p", 0), syncs},
 			"D(46)", "may have given this name", ""},
-		{"a failed parse keeps the old meaning", [][]byte{parse("q", "select 47"), sync, parse("q", "select 48"), sync, bind("", "q"), exec(""), sync},
+		{"a failed parse keeps the old meaning", [][]byte{parse("q", "select 47"), syncs, parse("q", "select 48"), syncs, bind("", "q"), execute("", 0), syncs},
 			"D(47)", "execute select 47", "execute select 48"},
-		{"a statement that was closed", [][]byte{parse("q", "select 49"), sync, encode(&pgproto3.Close{ObjectType: 'S', Name: "q"}), parse("q", "select 50"), bind("", "q"), exec(""), sync},
+		{"a statement that was closed", [][]byte{parse("q", "select 49"), syncs, encode(&pgproto3.Close{ObjectType: 'S', Name: "q"}), parse("q", "select 50"), bind("", "q"), execute("", 0), syncs},
 			"D(50)", "execute select 50", "execute select 49"},
-		{"what follows an error", [][]byte{parse("", "select 1/0"), bind("", ""), exec(""), parse("", "select 51"), bind("", ""), exec(""), sync, query("select 52")}, "D(52)", "not run", ""},
-		{"a portal in pieces", [][]byte{query("begin"), parse("", "select generate_series(1, 3)"), bind("p", ""), encode(&pgproto3.Execute{Portal: "p", MaxRows: 2}), encode(&pgproto3.Execute{Portal: "p"}), sync},
+		{"what follows an error", [][]byte{parse("", "select 1/0"), bind("", ""), execute("", 0), parse("", "select 51"), bind("", ""), execute("", 0), syncs, query("select 52")}, "D(52)", "not run", ""},
+		{"a portal in pieces", [][]byte{query("begin"), parse("", "select generate_series(1, 3)"), bind("p", ""), encode(&pgproto3.Execute{Portal: "p", MaxRows: 2}), encode(&pgproto3.Execute{Portal: "p"}), syncs},
 			"D(1)D(2)sD(3)C", "execute select generate_series(1, 3)", ""},
-		{"copy by the extended protocol", [][]byte{query("create temp table c (n int)"), parse("", "copy c from stdin"), bind("", ""), exec(""), sync,
-			raw('d', "1\n2\n"), raw('c', ""), sync, query("select count(*) from c")}, "D(2)", "COPY 2", ""},
-		{"copy by the extended protocol that fails", [][]byte{query("create temp table c (n int)"), parse("", "copy c from stdin"), bind("", ""), exec(""), sync,
-			raw('d', "x\n"), raw('c', ""), sync, query("select 53")}, "D(53)", "22P02", ""},
-		{"copy out by the extended protocol", [][]byte{parse("", "copy (select 1) to stdout"), bind("", ""), exec(""), sync}, "12HdcCZ", "COPY 1", ""},
+		{"copy by the extended protocol", [][]byte{query("create temp table c (n int)"), parse("", "copy c from stdin"), bind("", ""), execute("", 0), syncs,
+			raw('d', "1\n2\n"), raw('c', ""), syncs, query("select count(*) from c")}, "D(2)", "COPY 2", ""},
+		{"copy by the extended protocol that fails", [][]byte{query("create temp table c (n int)"), parse("", "copy c from stdin"), bind("", ""), execute("", 0), syncs,
+			raw('d', "x\n"), raw('c', ""), syncs, query("select 53")}, "D(53)", "22P02", ""},
+		{"copy out by the extended protocol", [][]byte{parse("", "copy (select 1) to stdout"), bind("", ""), execute("", 0), syncs}, "12HdcCZ", "COPY 1", ""},
 		{"copy that the client gives up", [][]byte{query("create temp table c (n int); copy c from stdin"), raw('f', "no\x00"), query("select 54")}, "D(54)", "57014", ""},
 		{"two copies in one query", [][]byte{query("create temp table c (n int); copy c from stdin; copy c from stdin"), raw('d', "1\n"), raw('c', ""), raw('d', "2\n"), raw('c', ""), query("select sum(n) from c")},
 			"D(3)", "COPY 1; COPY 1", ""},
-		{"describe of nothing, then a sync", [][]byte{encode(&pgproto3.Describe{ObjectType: 'S', Name: "none"}), encode(&pgproto3.Flush{}), parse("", "select 55"), sync, query("select 56")}, "D(56)", "select 56", ""},
+		{"describe of nothing, then a syncs", [][]byte{encode(&pgproto3.Describe{ObjectType: 'S', Name: "none"}), encode(&pgproto3.Flush{}), parse("", "select 55"), syncs, query("select 56")}, "D(56)", "select 56", ""},
+		{"a query in pieces", [][]byte{query("select 59")[:9], query("select 59")[9:]}, "D(59)", "simple select 59", ""},
+		{"half a query", [][]byte{query("select 'half'")[:12], nil}, "", "", "half"},
+		{"a message longer than is left", [][]byte{{'Q', 0, 0, 0, 200}, []byte("select 'short'\x00"), nil}, "", "", "short"},
+		{"sixteen megabytes and one", [][]byte{binary.BigEndian.AppendUint32([]byte{'d'}, 16<<20+1)}, "FATAL 08P01", "", ""},
+		{"a parse with too many types", [][]byte{raw('P', "\x00select 1\x00\xff\xff"), syncs}, "FATAL 08P01", "", "select"},
+		{"a bind that counts wrong", [][]byte{raw('B', "\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00"), syncs}, "FATAL 08P01", "", ""},
+		{"a bind of a huge parameter", [][]byte{raw('B', "\x00\x00\x00\x00\x00\x01\x7f\xff\xff\xff\x00\x00"), syncs}, "FATAL 08P01", "", ""},
+		{"an execute without a count", [][]byte{raw('E', "\x00"), syncs}, "FATAL 08P01", "", ""},
+		{"another start-up", [][]byte{startup(196608, good)}, "FATAL 08P01", "", ""},
+		{"another request for TLS", [][]byte{startup(80877103, "")}, "FATAL 08P01", "", ""},
+		{"a cancel request on the same connection", [][]byte{startup(80877102, "12345678")}, "FATAL 08P01", "", ""},
+		{"what the server says", [][]byte{raw('Z', "I"), raw('T', "\x00\x00")}, "FATAL 08P01", "", ""},
+		{"an authentication of the client's", [][]byte{raw('R', "\x00\x00\x00\x00")}, "FATAL 08P01", "", ""},
+		{"a terminate with a body", [][]byte{query("select 60"), raw('X', "drop table x")}, "D(60)", "", "drop"},
+		{"what follows a terminate", [][]byte{raw('X', ""), query("select 'late'")}, "", "", "late"},
+		{"a copy done with a body", [][]byte{query("create temp table c (n int); copy c from stdin"), raw('c', "1\n")}, "FATAL 08P01", "", ""},
+		{"a name of a thousand bytes", [][]byte{parse(strings.Repeat("n", 1000), "select 61"), bind("", strings.Repeat("n", 1000)), execute("", 0), syncs}, "D(61)", "execute select 61", ""},
+		{"the gateway's own name", [][]byte{parse("twokey begin", "select 62"), bind("twokey begin", "twokey begin"), execute("twokey begin", 0), syncs}, "D(62)", "execute select 62", ""},
+		{"a comment that hides nothing", [][]byte{query("select 63 -- '\n; select 64 /* */ -- x")}, "D(64)", "select 64 /*", ""},
+		{"a carriage return", [][]byte{query("-- nothing\rselect 65")}, "D(65)", "-- nothing\rselect 65", ""},
+		{"another role within", [][]byte{query("set session authorization postgres"), query("set role boss"), query("select 66")}, "D(66)", "set role boss", ""},
+		{"every name at once", [][]byte{parse("q", "select 67"), syncs, query("discard all"), parse("q", "select 68"), bind("", "q"), execute("", 0), syncs}, "D(68)", "execute select 68", "execute select 67"},
 		{"typing ahead", [][]byte{query("select 57"), query("select 58"), encode(&pgproto3.Terminate{})}, "D(58)", "select 58", ""},
 	}
 	for _, c := range cases {
@@ -395,6 +410,9 @@ func TestEvasions(t *testing.T) {
 			cl := r.enter()
 			cl.send(c.send...)
 			cl.send(encode(&pgproto3.Terminate{}))
+			if c.send[len(c.send)-1] == nil {
+				cl.Conn.(*net.UnixConn).CloseWrite()
+			}
 			if got := cl.until("nothing"); !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
