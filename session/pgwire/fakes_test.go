@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	_, err = cluster.Exec(`
 		create role app login password 'app''s \ secret';
 		create role boss superuser login password 'boss';
-		create role heir login password 'heir'; grant boss to heir;`)
+		create role heir login password 'heir'; grant boss to heir;
+		create role certified;`)
 	if err == nil {
 		_, err = cluster.Exec("create database orders owner app")
 	}

@@ -256,7 +256,7 @@ func TestABackendThatIsTerminated(t *testing.T) {
 
 // A login by certificate, which asks for no password.
 func TestAClientCertificate(t *testing.T) {
-	admin(t, "create role certified; create role carrie login in role certified")
+	admin(t, "create role carrie login in role certified")
 	cert, key, err := cluster.ClientCert(t.TempDir(), "carrie")
 	if err != nil {
 		t.Fatal(err)

@@ -118,7 +118,7 @@ func (c *Cluster) init(owner *syscall.SysProcAttr) error {
 	hba := filepath.Join(c.data(), "pg_hba.conf")
 	rules, err := os.ReadFile(hba)
 	if err == nil {
-		err = os.WriteFile(hba, append([]byte("hostssl all +certified all cert\n"), rules...), 0o600)
+		err = os.WriteFile(hba, append([]byte("hostssl all +certified all cert\nhostnossl all +certified all reject\n"), rules...), 0o600)
 	}
 	return errors.Join(err, c.certify(owner))
 }
