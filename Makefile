@@ -75,10 +75,11 @@ lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
 	for os in darwin windows; do CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./cmd/twokey; done # what a client needs
 	.ci/vulns
 
-bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
+bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios; finding among 100,000 sessions
 	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer
 	@$(MAKE) --no-print-directory deps build
 	cd $(DEMO) && $(GO) run ./bench
+	TWOKEY_SESSIONS=100000 $(GO) test -run '^$$' -bench Find -benchtime 3x -timeout 1h -v ./recorder/index
 
 load: deps build ## a front door under attack, a thousand sessions in a row, five hundred at once for ten minutes
 	cd $(DEMO) && $(GO) run ./load

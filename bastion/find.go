@@ -413,7 +413,7 @@ type told struct {
 	Statement string    `json:"statement,omitempty"`
 	Output    string    `json:"output,omitempty"` // what was on the screen
 	Place     string    `json:"place"`            // for --before
-	Replay    string    `json:"replay"`
+	Replay    string    `json:"replay,omitempty"`
 }
 
 // excerpt is how much of a statement people see: so much of it before the match,
@@ -426,7 +426,10 @@ const (
 
 func (a *answer) print(w io.Writer, hit session.Hit) error {
 	s := clean(hit.Summary)
-	replay := a.Replay(s.ID, hit.At.Truncate(time.Second))
+	replay := ""
+	if a.Replay != nil {
+		replay = a.Replay(s.ID, hit.At.Truncate(time.Second))
+	}
 	when := hit.Started.Add(hit.At).UTC()
 	if !a.f.json {
 		text := []rune(hit.Text)
@@ -436,7 +439,11 @@ func (a *answer) print(w io.Writer, hit session.Hit) error {
 		head := strings.Join([]string{
 			s.ID, when.Format("2006-01-02 15:04:05Z"), session.OneLine(s.Engineer, 40), session.OneLine(s.Target+"+"+s.Mode, 60), session.OneLine(strings.Join(s.Flags, ", "), 120),
 		}, "  ")
-		_, err := fmt.Fprintf(w, "%s\n    %s\n    %s\n", strings.TrimRight(head, " "), session.OneLine(string(text), excerptLength), replay)
+		rows := []string{strings.TrimRight(head, " "), session.OneLine(string(text), excerptLength)}
+		if replay != "" {
+			rows = append(rows, replay)
+		}
+		_, err := fmt.Fprintln(w, strings.Join(rows, "\n    "))
 		return err
 	}
 	t := told{

@@ -71,6 +71,9 @@ func TestSearchTellsWhereAndHowToSeeIt(t *testing.T) {
 	if !strings.HasPrefix(lines[1], "    …xxx") || !strings.HasSuffix(lines[1], "delete ]0;from payments") || lines[2] != "    ssh -t -p 2222 bastion replay "+old+" --at 1m23s" {
 		t.Errorf("%q", lines[1:])
 	}
+	if out, _, _ := h.run(alice, "lobby", "search delete"); !strings.Contains(out, "payments") || strings.Contains(out, "replay") {
+		t.Errorf("alice, who may not replay: %q", out)
+	}
 	out, _, _ = h.run(dave, "lobby", "search delete --json")
 	var hit struct {
 		Session, Engineer, Target, Mode, Statement, Place, Replay string

@@ -22,8 +22,10 @@ func (v *visit) recordings() Recordings {
 		Live:     v.live,
 		Reviewed: v.server.Reviews.Reviewed,
 		Look:     v.look,
-		Replay:   v.server.replayCommand,
 		Play:     v.play,
+	}
+	if v.auditor() {
+		r.Replay = v.server.replayCommand
 	}
 	if !v.admin() && !v.auditor() {
 		r.Seer, r.Sees = v.seer(), v.sees

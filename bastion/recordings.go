@@ -41,7 +41,7 @@ type Recordings struct {
 	Look func(ctx context.Context, what, id string) error
 	// Progress is told how far a verification is; nil when nobody looks.
 	Progress func(done, total int)
-	// Replay is what to type to see a place in a recording.
+	// Replay is what to type to see a place in a recording; nil for who may not.
 	Replay func(id string, at time.Duration) string
 	// Play shows events at a pace; it is the caller who has a terminal.
 	Play func(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error

@@ -44,7 +44,7 @@ func (l *lateIndex) open() error {
 		}
 		cache, err := os.UserCacheDir()
 		if err == nil {
-			l.Index, err = index.Open(index.Options{Dir: filepath.Join(cache, "twokey"), Of: of, Archive: l.archive.Archive, Workers: manifestsAtOnce, Progress: progressHere()})
+			l.Index, err = index.Open(index.Options{Dir: filepath.Join(cache, "twokey"), Of: of, Archive: l.archive.Archive, Workers: manifestsAtOnce, SweepEvery: time.Minute, Progress: progressHere()})
 		}
 		if err != nil {
 			l.err = fmt.Errorf("what was read can not be kept (XDG_CACHE_HOME says where): %w", err)

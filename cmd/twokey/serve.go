@@ -65,6 +65,10 @@ func serveCommand() *cobra.Command {
 // later is in the next one.
 const indexPatience = 500 * time.Millisecond
 
+// indexKeepsFree is what the index leaves of the disk to the spool, without which
+// no session goes on.
+const indexKeepsFree = 1 << 30
+
 // serve runs a bastion until ctx ends, and then winds it up.
 func serve(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	d := &daemon{config: c, log: log}
@@ -203,7 +207,7 @@ func (d *daemon) openRecordings(ctx context.Context) (*recorder.Archive, error) 
 // have another index.
 func (d *daemon) openIndex(archive *recorder.Archive) (*index.Index, error) {
 	return index.Open(index.Options{
-		Dir: filepath.Join(d.config.State, "index"), Of: archive.Of(d.config.Recordings.Store.URL), Archive: archive, Patience: indexPatience,
+		Dir: filepath.Join(d.config.State, "index"), Of: archive.Of(d.config.Recordings.Store.URL), Archive: archive, Patience: indexPatience, KeepFree: indexKeepsFree,
 	})
 }
 

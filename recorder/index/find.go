@@ -60,7 +60,7 @@ func (x *Index) Search(ctx context.Context, q session.Query) iter.Seq2[session.H
 // now: it is for sessions that still run. An error comes last.
 func (x *Index) Within(ctx context.Context, id string, q session.Query) iter.Seq2[session.Hit, error] {
 	return func(yield func(session.Hit, error) bool) {
-		c, err := read(x.archive().Events(ctx, id))
+		c, err := x.readNow(ctx, id)
 		folded := fold(q.Text)
 		for i := len(c.texts) - 1; i >= 0; i-- {
 			t := c.texts[i]
@@ -74,6 +74,18 @@ func (x *Index) Within(ctx context.Context, id string, q session.Query) iter.Seq
 			yield(session.Hit{}, err)
 		}
 	}
+}
+
+// readNow reads a recording for somebody who waits. Few do at once: it costs as much
+// as the recording is long, and others are at work here.
+func (x *Index) readNow(ctx context.Context, id string) (contents, error) {
+	select {
+	case x.reading <- struct{}{}:
+	case <-ctx.Done():
+		return contents{}, ctx.Err()
+	}
+	defer func() { <-x.reading }()
+	return read(x.archive().Events(ctx, id))
 }
 
 // candidate is a session that may be what is looked for.
@@ -214,6 +226,10 @@ func (c *condition) person(part int, name string) {
 
 // seenBy leaves what a person may see: what they had a part in, and some modes.
 func (c *condition) seenBy(who session.Seer) {
+	if !who.Who.Valid() {
+		c.and("0") // nobody sees nothing
+		return
+	}
 	sql := "(s.num IN (SELECT num FROM people WHERE subject = ? AND issuer = ?"
 	args := []any{who.Who.Subject, who.Who.Issuer}
 	if same := who.Who.SamePerson; same != "" {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -26,8 +27,9 @@ const (
 	pause   = 5 * time.Second // between two looks at the last days
 	recent  = 2               // days before the last look that are looked at again: what had no manifest then may have one
 	oldest  = 14              // days, at most; a sweep sees the others
-	portion = 200             // recordings whose contents are read in one turn
-	readers = 2               // of contents, at once: each may hold a segment of up to 144 MiB
+	portion = 50              // recordings whose contents are read in one turn
+	readers = 2               // of contents, at once, where somebody waits: each may hold a segment of up to 144 MiB
+	longest = time.Minute     // that Run rests
 	atOnce  = 8               // listings
 )
 
@@ -72,7 +74,8 @@ func (x *Index) everything(ctx context.Context, contents bool) error {
 	})
 }
 
-// Run follows the store until ctx ends.
+// Run follows the store until ctx ends. While there is much to read it rests half of
+// the time: sessions run on the same machine.
 func (x *Index) Run(ctx context.Context, log *slog.Logger) {
 	var last string
 	for ctx.Err() == nil {
@@ -90,11 +93,12 @@ func (x *Index) Run(ctx context.Context, log *slog.Logger) {
 		case time.Since(began) > time.Minute:
 			log.Info("the index of recordings is being built", "unread", more)
 		}
+		rest := pause
 		if more > 0 && err == nil {
-			continue
+			rest = min(time.Since(began), longest)
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(rest):
 		case <-ctx.Done():
 		}
 	}
@@ -357,7 +361,11 @@ func (x *Index) unread(ctx context.Context, most int) (ids []string, err error) 
 
 // readContents reads what is in recordings.
 func (x *Index) readContents(ctx context.Context, ids []string, progress func(done, total int)) error {
-	return x.each(ctx, ids, readers, progress, func(ctx context.Context, id string) change {
+	workers := readers
+	if x.o.Patience > 0 {
+		workers = 1
+	}
+	return x.each(ctx, ids, workers, progress, func(ctx context.Context, id string) change {
 		c, err := read(x.archive().Events(ctx, id))
 		state := indexed
 		switch {
@@ -388,6 +396,9 @@ const suspicious = 50
 func (x *Index) each(ctx context.Context, ids []string, workers int, progress func(done, total int), read func(ctx context.Context, id string) change) error {
 	if len(ids) == 0 {
 		return nil
+	}
+	if err := x.room(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	next, found := make(chan string), make(chan change)
@@ -447,6 +458,18 @@ func (x *Index) each(ctx context.Context, ids []string, workers int, progress fu
 		if progress != nil {
 			progress(done, len(ids))
 		}
+	}
+	return nil
+}
+
+// room returns an error when the disk is needed for something else.
+func (x *Index) room() error {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(x.o.Dir, &disk); err != nil {
+		return err
+	}
+	if free := int64(disk.Bavail) * int64(disk.Bsize); free < x.o.KeepFree {
+		return fmt.Errorf("%s has %d MiB left, which are kept for recordings: what is new is not indexed", x.o.Dir, free>>20)
 	}
 	return nil
 }

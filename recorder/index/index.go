@@ -48,6 +48,9 @@ type Options struct {
 	// SweepEvery is how often all days of the store are looked at, not only the
 	// last ones. 1 h when zero.
 	SweepEvery time.Duration
+	// KeepFree is how many bytes of the disk are left for others, who need them
+	// more: with fewer, nothing is read into the index.
+	KeepFree int64
 	// Workers is how many manifests are read at once. 2 when zero.
 	Workers int
 	// Progress is told how far a Freshen without Patience has come; may be nil.
@@ -60,6 +63,8 @@ type Index struct {
 	o    Options
 	file string
 	turn chan struct{} // held by who follows the store
+
+	reading chan struct{} // tokens: who reads a recording that runs
 
 	mu sync.Mutex
 	db *sql.DB // nil after Close, and until it is opened again
@@ -79,7 +84,7 @@ func Open(o Options) (*Index, error) {
 		return nil, err
 	}
 	of := sha256.Sum256([]byte(o.Of))
-	x := &Index{o: o, file: filepath.Join(dir, fmt.Sprintf("%s%d-%x.db", prefix, version, of[:8])), turn: make(chan struct{}, 1)}
+	x := &Index{o: o, file: filepath.Join(dir, fmt.Sprintf("%s%d-%x.db", prefix, version, of[:8])), turn: make(chan struct{}, 1), reading: make(chan struct{}, 2)}
 	x.tidy()
 	_, err = x.open()
 	return x, err
@@ -181,7 +186,7 @@ func openFile(file string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(8)
+	db.SetMaxOpenConns(4) // so many questions are answered at once; others wait their turn, page by page
 	if _, err = db.Exec(schema); err != nil {
 		db.Close()
 		return nil, err

@@ -464,6 +464,78 @@ func TestWhatCanNotBeReadBlocksNothing(t *testing.T) {
 	}
 }
 
+// A key pair of these tests alone.
+const (
+	recipientText = "age1yfjmmfr5kedxkulmj68g32dv4yedxa23decpmraap7x9hx72vq4ssparx7"
+	identityText  = "AGE-SECRET-KEY-1X55CNLJFTHQ95QUGHGGX7YE9SNAQUF8NEV0WWW0HS4J8JV9FZAYQ24SFC5"
+)
+
+// Who can not read a recording keeps nothing of what is in it; who has an identity
+// finds it.
+func TestWhatIsEncryptedIsListedAndNotKept(t *testing.T) {
+	recipient, err := recorder.ParseRecipient(recipientText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identities, err := recorder.ParseIdentities(strings.NewReader(identityText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, func(o *recorder.Options) { o.Recipients = []recorder.Recipient{recipient} })
+	id := h.records(told{said: []string{"select hush"}, shown: []string{"hush hush\r\n"}})
+	h.closed()
+	dir := t.TempDir()
+	x := h.indexed(index.Options{Dir: dir})
+	if got := find(t, x, session.Query{Engineer: "alice"}); !slices.Equal(got, []string{id}) {
+		t.Errorf("listed: %q", got)
+	}
+	if got := search(t, x, session.Query{Text: "hush", Screen: true}); len(got) != 0 {
+		t.Errorf("found: %v", got)
+	}
+	if in, err := x.Indexed(t.Context()); err != nil || in.Encrypted != 1 || in.Unread != 0 || in.Broken != 0 {
+		t.Errorf("%+v, %v", in, err)
+	}
+	for _, err := range x.Within(t.Context(), id, session.Query{Text: "hush"}) {
+		if !errors.Is(err, session.ErrEncrypted) {
+			t.Errorf("within: %v", err)
+		}
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if data, err := os.ReadFile(file); err != nil || bytes.Contains(bytes.ToLower(data), []byte("hush")) || bytes.Contains(data, []byte("hus")) {
+			t.Errorf("%s holds what is encrypted (%v)", file, err)
+		}
+	}
+	y := h.indexed(index.Options{Archive: h.archive(identities...)})
+	if got := search(t, y, session.Query{Text: "hush"}); len(got) != 1 || got[0].ID != id {
+		t.Errorf("with an identity: %v", got)
+	}
+}
+
+// A manifest says as much as whoever wrote it likes: what is kept of it is bounded, and
+// people who are not within bounds are nobody.
+func TestAHugeManifestIsBounded(t *testing.T) {
+	h := newHouse(t)
+	long := strings.Repeat("long ", 100_000)
+	id := h.records(told{who: session.Identity{Issuer: "https://idp", Subject: long, Name: long}, target: long, mode: "read", seated: []session.Identity{bob}})
+	h.closed()
+	x := h.indexed(index.Options{})
+	for s, err := range x.Find(t.Context(), session.Query{}) {
+		if err != nil || s.ID != id || len(s.Engineer)+len(s.Target)+len(s.Opened.Name) > 3000 || s.Opened.Valid() {
+			t.Errorf("%v, %d bytes", err, len(s.Engineer)+len(s.Target)+len(s.Opened.Name))
+		}
+	}
+	if got := find(t, x, session.Query{Seer: &session.Seer{Who: session.Identity{Issuer: "https://idp", Subject: long[:1000]}}}); len(got) != 0 {
+		t.Errorf("somebody else sees %q", got)
+	}
+}
+
 // The file is a cache: whatever happens to it, it is built again, and no verdict
 // rests on it.
 func TestADamagedIndexIsBuiltAgain(t *testing.T) {
@@ -583,6 +655,21 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}
 	all.Wait()
+}
+
+// The disk is the spool's first: when there is little left, the index keeps away
+// from it, says so, and answers with what it has.
+func TestItLeavesRoomForTheSpool(t *testing.T) {
+	h := newHouse(t)
+	h.records(told{})
+	h.closed()
+	x := open(t, index.Options{Archive: h.archive(), KeepFree: 1 << 62})
+	if err := x.Freshen(t.Context(), true); err == nil || !strings.Contains(err.Error(), "kept for recordings") {
+		t.Errorf("%v", err)
+	}
+	if got := find(t, x, session.Query{}); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
 }
 
 func TestOneMayStopWaiting(t *testing.T) {
