@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ const (
 	strong  = "\x1b[1m"
 	red     = "\x1b[31m"
 	bar     = "\x1b[7m"
-	barShut = "\x1b[0;1;37;41m"
+	barShut = "\x1b[0;1;7;31m"
 )
 
 // The smallest window one can watch in, as the session has it.
@@ -40,9 +41,11 @@ type frame struct {
 // status is what the seat itself adds.
 type status struct {
 	me     string
+	with   string // what is said before the names of the others
 	open   bool
 	who    string   // engineer, target, time
 	gate   string   // gate and recording
+	time   string   // where we are in a recording; "" at a live session
 	bottom string   // keys, or a prompt
 	upto   int      // the line before which the pane ends, when it is scrolled back
 	over   []string // rows to be shown over the pane, or nil
@@ -80,9 +83,12 @@ func (v *View) draw(size session.Size, st status) frame {
 		colour = barShut
 	}
 	if others := v.company(st.me); others != "" {
-		gate += " · also here: " + others
+		gate += " · " + st.with + others
 	}
 	f.rows = append(f.rows, bar+pad(st.who, size.Cols)+reset, colour+pad(gate, size.Cols)+reset)
+	if st.time != "" {
+		f.rows = append(f.rows, st.time)
+	}
 	if st.over != nil {
 		f.rows = append(f.rows, st.over...)
 	} else {
@@ -283,4 +289,30 @@ func update(from, to frame) string {
 		fmt.Fprintf(&b, "\x1b[%d;%dH\x1b[?25h", to.y+1, to.x+1)
 	}
 	return b.String()
+}
+
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// colourless is a row without its colours: what they say is said by the rest.
+func colourless(row string) string { return sgr.ReplaceAllStringFunc(row, monochrome) }
+
+// monochrome is an SGR sequence without its colours.
+func monochrome(sequence string) string {
+	var kept []string
+	for list := strings.Split(sequence[2:len(sequence)-1], ";"); len(list) > 0; list = list[1:] {
+		switch p := list[0]; {
+		case p == "38" || p == "48": // 5 and one more, or 2 and three
+			skip := 2
+			if len(list) > 1 && list[1] == "2" {
+				skip = 4
+			}
+			list = list[min(skip, len(list)-1):]
+		case len(p) < 2: // 0 to 9
+			kept = append(kept, p)
+		}
+	}
+	if len(kept) == 0 {
+		return ""
+	}
+	return "\x1b[" + strings.Join(kept, ";") + "m"
 }

@@ -1,9 +1,12 @@
 package shadow
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twokey/twokey/session"
@@ -26,8 +29,33 @@ func (m *Model) Raw(p []byte)           { m.screen.Write(p) }
 func (m *Model) Resize(cols, rows int)  { m.screen.resize(cols, rows) }
 func (m *Model) Cursor() (x, y int)     { return m.x, m.y }
 func (m *Model) Size() (cols, rows int) { return m.cols, m.rows }
-func (m *Model) Picture() string        { return m.picture() }
 func (m *Model) OnLine(f func(string))  { m.ended = f }
+
+// Picture is what makes another terminal show and do what this one would.
+func (m *Model) Picture() string {
+	var b strings.Builder
+	if m.on == 1 {
+		b.WriteString("\x1b[?1049h")
+	}
+	b.WriteString(reset + "\x1b[2J")
+	for y := range m.rows {
+		fmt.Fprintf(&b, "\x1b[%d;1H%s", y+1, m.draw(y, 0, m.cols))
+	}
+	if m.top > 0 || m.bottom < m.rows {
+		fmt.Fprintf(&b, "\x1b[%d;%dr", m.top+1, m.bottom)
+	}
+	if m.nowrap {
+		b.WriteString("\x1b[?7l")
+	}
+	if m.insert {
+		b.WriteString("\x1b[4h")
+	}
+	if m.drawing {
+		b.WriteString("\x1b(0")
+	}
+	fmt.Fprintf(&b, "\x1b[%d;%dH%s", m.y+1, m.x+1, m.pen.sgr())
+	return b.String()
+}
 
 // Lines are the rows as text.
 func (m *Model) Lines() []string {
@@ -80,7 +108,7 @@ func (k *keyReader) Patience() time.Duration { return k.patience() }
 // A view without a session.
 func NewView(size session.Size) *View         { return newView(size) }
 func (v *View) Apply(e session.Event) error   { return v.apply(e) }
-func (v *View) End()                          { v.ended(io.EOF); close(v.over) }
+func (v *View) End()                          { v.finished(io.EOF); close(v.over) }
 func (v *View) Break()                        { v.mu.Lock(); v.screen.grids[0] = nil; v.mu.Unlock() }
 func (v *View) Remembers() (lines, bytes int) { return len(v.pane.lines), v.pane.bytes }
 
@@ -115,4 +143,106 @@ func (v *View) Waiting(r *LineReader) (bytes int) {
 		bytes += len(l)
 	}
 	return bytes
+}
+
+// Reel is a recording that is brought to moments, with scenes put aside every
+// so many bytes.
+type Reel struct {
+	*reel
+	stop  context.CancelFunc
+	works sync.WaitGroup
+}
+
+func NewReel(t Tape, every int) *Reel {
+	ctx, stop := context.WithCancel(context.Background())
+	x := newIndex()
+	x.every = every
+	r := &Reel{reel: newReel(t, x, moment{}), stop: stop}
+	r.works.Go(func() { r.run(ctx) })
+	r.works.Go(func() { x.read(ctx, t) })
+	return r
+}
+
+func (r *Reel) Close() {
+	r.stop()
+	r.works.Wait()
+}
+
+// Indexed waits until the whole tape is known.
+func (r *Reel) Indexed() (scenes, weight, marks int) {
+	for {
+		if _, all := r.index.length(); all {
+			r.index.mu.Lock()
+			defer r.index.mu.Unlock()
+			return len(r.index.scenes), r.index.weight, len(r.index.marks)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// To goes to a moment and returns all there is to be seen.
+func (r *Reel) To(at time.Duration, n int) string {
+	r.seek(moment{at, n})
+	for !r.where().arrived {
+		select {
+		case <-r.came:
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return r.view.everything()
+}
+
+// PlayedTo is the same, of a view that was played up to there.
+func PlayedTo(t Tape, at time.Duration, n int) string {
+	v := newView(session.Size{})
+	for p, err := range t.pieces(context.Background(), 0) {
+		if err != nil || (moment{at, n}).before(p.moment) {
+			break
+		}
+		v.apply(p.Event)
+	}
+	return v.everything()
+}
+
+// everything is all of a view that can be seen, and what will come to be.
+func (v *View) everything() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var b strings.Builder
+	s := v.screen
+	for i, g := range s.grids {
+		for y := range g {
+			fmt.Fprintf(&b, "%d %d %v %v ", i, y, g[y].wrapped, g[y].fill)
+			g[y].draw(&b, 0, s.cols)
+			b.WriteByte('\n')
+		}
+	}
+	fmt.Fprintln(&b, s.cols, s.rows, s.on, s.place, s.saved, s.top, s.bottom, s.nowrap, s.insert, s.newline)
+	fmt.Fprintf(&b, "%v %q %q %v %v\n", v.filter.state, v.filter.seq, v.filter.rune, v.filter.long, v.filter.marks)
+	fmt.Fprintln(&b, v.pane.lines, v.pane.bytes, v.pane.dropped, v.pane.statements, v.pane.running, v.here, v.lost, v.questions, v.gateOpen, v.shut, v.ended, v.cause)
+	return b.String()
+}
+
+// Pieces are the bytes of output as they are played.
+func Pieces(t Tape) (list [][]byte) {
+	for p := range t.pieces(context.Background(), 0) {
+		list = append(list, bytes.Clone(p.Bytes))
+	}
+	return list
+}
+
+// ParseTime is what is typed behind g.
+func ParseTime(text string, length time.Duration) (time.Duration, error) {
+	return parseTime(text, length)
+}
+
+// Colourless is a row as a terminal without colours gets it.
+func Colourless(row string) string { return colourless(row) }
+
+// Stretches are what has been seen of a tape.
+type Stretches = stretches
+
+func (l *stretches) Add(from, to time.Duration) { l.add(stretch{moment{at: from}, moment{at: to}}) }
+func (l stretches) Holds(from, to time.Duration) bool {
+	return l.holds(moment{at: from}, moment{at: to})
 }

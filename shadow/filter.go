@@ -13,6 +13,7 @@ package shadow
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -61,6 +62,12 @@ type Filter struct {
 
 // NewFilter returns a Filter before w.
 func NewFilter(w io.Writer) *Filter { return &Filter{w: w} }
+
+// before is a filter in front of another w, in the middle of whatever this one is
+// in. What has driven the terminal before it is not its to restore.
+func (f *Filter) before(w io.Writer) *Filter {
+	return &Filter{w: w, state: f.state, seq: slices.Clone(f.seq), rune: slices.Clone(f.rune), long: f.long, marks: f.marks}
+}
 
 // Restore is what makes a terminal usable again that got all that passed:
 // the main screen, all rows, a cursor, no colours, no modes; "" after nothing but

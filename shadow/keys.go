@@ -37,6 +37,10 @@ const (
 	keyHome     key = -6
 	keyLast     key = -7 // the key End
 	keyLocated  key = -8 // the terminal's answer to locate; keyReader.at has it
+	keyLeft     key = -9
+	keyRight    key = -10
+	keyFarLeft  key = -11 // with Shift, Alt or Ctrl
+	keyFarRight key = -12
 )
 
 // How long a sequence may stand still before it is given up: an ESC alone is
@@ -191,9 +195,18 @@ func (k *keyReader) control(b byte) key {
 		return keyAnswer
 	case b == 'R':
 		return k.located(seq)
+	case modified[seq]:
+		return farKeys[cursorKey(b)]
 	}
 	return keyNone
 }
+
+// modified are the parameters of a cursor key with Shift, Alt or Ctrl (xterm);
+// farKeys is what such a key is.
+var (
+	modified = map[string]bool{"1;2": true, "1;3": true, "1;5": true}
+	farKeys  = map[key]key{keyLeft: keyFarLeft, keyRight: keyFarRight}
+)
 
 // located reads where the cursor is. F3 with Shift looks like row 1.
 func (k *keyReader) located(seq string) key {
@@ -219,6 +232,10 @@ func cursorKey(b byte) key {
 		return keyUp
 	case 'B':
 		return keyDown
+	case 'C':
+		return keyRight
+	case 'D':
+		return keyLeft
 	case 'H':
 		return keyHome
 	case 'F':

@@ -153,7 +153,7 @@ func played(output string) func(yield func(session.Event, error) bool) {
 func TestReplayIntoAPipe(t *testing.T) {
 	for name, output := range hostile() {
 		w := &writes{}
-		if err := shadow.Play(context.Background(), played(output.all()), shadow.PlayTerminal{Out: w}, shadow.PlayOptions{}); err != nil {
+		if _, err := shadow.Play(context.Background(), played(output.all()), shadow.PlayTerminal{Out: w}, shadow.PlayOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if w.all > output.most() || w.largest > 72<<10 {
@@ -171,7 +171,7 @@ func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func TestReplayIntoAFullDisk(t *testing.T) {
 	output := strings.Repeat("line\r\n", 50_000)
-	err := shadow.Play(context.Background(), played(output), shadow.PlayTerminal{Out: full{}}, shadow.PlayOptions{})
+	_, err := shadow.Play(context.Background(), played(output), shadow.PlayTerminal{Out: full{}}, shadow.PlayOptions{})
 	if !errors.Is(err, errFull) {
 		t.Errorf("played with %v", err)
 	}

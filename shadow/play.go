@@ -7,20 +7,22 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/twokey/twokey/session"
 )
 
-// This file plays a recording on a terminal, through the same filter that the
-// engineer's terminal had in front of it.
+// This file plays a recording as lines of text: for pipes, for terminals that
+// can do no more, and for being read aloud.
 
-// PlayTerminal is where a recording is played. In may be nil.
+// PlayTerminal is where a recording is played.
 type PlayTerminal struct {
-	In   io.Reader
-	Out  io.Writer
-	Size session.Size // zero: no terminal, and then only lines of text are written
+	In     io.Reader // keys; nil for none
+	Out    io.Writer
+	Size   session.Size // of the terminal; Play knows none
+	Resize <-chan session.Size
+	// Colourless: what is shown has no colours (no-color.org).
+	Colourless bool
 }
 
 // PlayOptions say how.
@@ -30,27 +32,24 @@ type PlayOptions struct {
 	MaxIdle time.Duration // longer pauses are cut to it; none when zero
 }
 
-// Play shows the output of a recording in its time, and its cause at the end.
-// On a terminal, q and Ctrl-C end it, and a space stops and goes on. The error
-// is that of the events, of In or of Out, or ctx's cause.
-func Play(ctx context.Context, events iter.Seq2[session.Event, error], t PlayTerminal, o PlayOptions) error {
+// Play prints the lines on the screen of a recording in their time, and its cause at the
+// end; whole when it was all of it. With In, q and Ctrl-C end it, and a space
+// stops and goes on. The error is that of the events, of In or of Out, or ctx's
+// cause.
+func Play(ctx context.Context, events iter.Seq2[session.Event, error], t PlayTerminal, o PlayOptions) (whole bool, err error) {
 	if o.Speed <= 0 {
 		o.Speed = 1
 	}
 	p := newPlayer(t, o)
 	done := make(chan struct{})
 	defer close(done)
-	if t.In != nil && p.terminal() {
+	if t.In != nil {
 		go func() { p.deaf <- readKeys(t.In, p.keys, done) }() // ends with done, or when the channel that In reads is closed
 	}
-	err := p.play(ctx, events)
-	if failed := p.restore(); err == nil {
-		err = failed
+	if err = p.play(ctx, events); errors.Is(err, ErrLeft) {
+		return false, nil
 	}
-	if errors.Is(err, ErrLeft) {
-		return nil
-	}
-	return err
+	return err == nil && p.over && o.At <= 0, err
 }
 
 func (p *player) play(ctx context.Context, events iter.Seq2[session.Event, error]) error {
@@ -69,39 +68,29 @@ func (p *player) play(ctx context.Context, events iter.Seq2[session.Event, error
 }
 
 type player struct {
-	t        PlayTerminal
-	o        PlayOptions
-	keys     chan key
-	deaf     chan error    // why no keys come any more; nil at the end of In
-	last     time.Duration // of the recording
-	came     bool          // to where it begins
-	restored bool          // the terminal
-	cr       bool          // the last byte was a CR
-	filter   *Filter
-	model    *screen // of the terminal, for where to begin, and for putting things back
-	text     bytes.Buffer
-	failed   error // of writing text
+	t      PlayTerminal
+	o      PlayOptions
+	keys   chan key
+	deaf   chan error    // why no keys come any more; nil at the end of In
+	last   time.Duration // of the recording
+	came   bool          // to where it begins
+	over   bool          // the session had ended
+	cr     bool          // the last byte was a CR
+	filter *Filter
+	model  *screen // what makes lines of it
+	text   bytes.Buffer
+	failed error // of writing text
 }
 
 // maxPlayed is how many bytes of text are gathered before they are written.
 const maxPlayed = 64 << 10
 
 func newPlayer(t PlayTerminal, o PlayOptions) *player {
-	p := &player{t: t, o: o, keys: make(chan key), deaf: make(chan error, 1), came: o.At <= 0}
-	size := t.Size
-	if !p.terminal() {
-		size = session.Size{Cols: 80, Rows: 24}
-	}
-	size = size.Clamp()
-	p.model = newScreen(size.Cols, size.Rows)
+	p := &player{t: t, o: o, keys: make(chan key), deaf: make(chan error, 1), came: o.At <= 0, model: newScreen(80, 24)}
 	p.filter = NewFilter(p)
-	if !p.terminal() {
-		p.model.ended = p.line
-	}
+	p.model.ended = p.line
 	return p
 }
-
-func (p *player) terminal() bool { return p.t.Size != session.Size{} }
 
 // line keeps a line of text to be written, once playing has begun.
 func (p *player) line(text string) {
@@ -122,17 +111,12 @@ func (p *player) flush() {
 }
 
 // Write takes the filter's output.
-func (p *player) Write(b []byte) (n int, err error) {
+func (p *player) Write(b []byte) (int, error) {
 	p.model.Write(b)
-	switch {
-	case !p.came:
-	case p.terminal():
-		_, err = p.t.Out.Write(b)
-	default:
+	if p.came {
 		p.flush()
-		err = p.failed
 	}
-	return len(b), err
+	return len(b), p.failed
 }
 
 func (p *player) show(e session.Event) error {
@@ -140,6 +124,9 @@ func (p *player) show(e session.Event) error {
 	case session.Output, session.Errors:
 		_, err := p.filter.Write(p.returned(e.Bytes))
 		return err
+	case session.Resize:
+		size := e.Size.Clamp()
+		p.model.resize(size.Cols, size.Rows)
 	case session.End:
 		if err := p.begin(); err != nil {
 			return err
@@ -163,21 +150,17 @@ func (p *player) returned(b []byte) []byte {
 	return out
 }
 
-// begin draws the screen as it is by now, the first time.
+// begin prints what is on the screen by now, the first time.
 func (p *player) begin() error {
 	if p.came {
 		return nil
 	}
 	p.came = true
-	if p.terminal() {
-		_, err := io.WriteString(p.t.Out, p.model.picture())
-		return err
-	}
 	for y := range p.model.y {
 		p.line(p.model.grid()[y].text())
 	}
-	_, err := p.Write(nil)
-	return err
+	p.flush()
+	return p.failed
 }
 
 // ended writes the last line: why the session ended.
@@ -186,27 +169,11 @@ func (p *player) ended(e session.Event) error {
 	if e.Cause != nil {
 		cause = Clean(e.Cause.Error())
 	}
-	if !p.terminal() {
-		p.model.finish()
-		p.line(fmt.Sprintf("[%s: %s]", clock(e.At), cause))
-		_, err := p.Write(nil)
-		return err
-	}
-	if err := p.restore(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(p.t.Out, "\r\n[%s: %s]\r\n", clock(e.At), cause)
-	return err
-}
-
-// restore leaves the terminal as it was found, once.
-func (p *player) restore() error {
-	if !p.terminal() || !p.came || p.restored {
-		return nil
-	}
-	p.restored = true
-	_, err := io.WriteString(p.t.Out, reset+p.filter.Restore())
-	return err
+	p.over = true
+	p.model.finish()
+	p.line(fmt.Sprintf("[%s: %s]", clock(e.At), cause))
+	p.flush()
+	return p.failed
 }
 
 // pause waits until it is time for what happens at a time of the recording.
@@ -286,30 +253,4 @@ func readKeys(in io.Reader, keys chan<- key, done <-chan struct{}) (err error) {
 			return err
 		}
 	}
-}
-
-// picture is what makes another terminal show and do what this one would.
-func (s *screen) picture() string {
-	var b strings.Builder
-	if s.on == 1 {
-		b.WriteString("\x1b[?1049h")
-	}
-	b.WriteString(reset + "\x1b[2J")
-	for y := range s.rows {
-		fmt.Fprintf(&b, "\x1b[%d;1H%s", y+1, s.draw(y, 0, s.cols))
-	}
-	if s.top > 0 || s.bottom < s.rows {
-		fmt.Fprintf(&b, "\x1b[%d;%dr", s.top+1, s.bottom)
-	}
-	if s.nowrap {
-		b.WriteString("\x1b[?7l")
-	}
-	if s.insert {
-		b.WriteString("\x1b[4h")
-	}
-	if s.drawing {
-		b.WriteString("\x1b(0")
-	}
-	fmt.Fprintf(&b, "\x1b[%d;%dH%s", s.y+1, s.x+1, s.pen.sgr())
-	return b.String()
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is how a statement is brought to whoever must judge it: nothing in
@@ -155,4 +157,47 @@ func (r *reading) resized(cols, rows int) *reading {
 		n.page++
 	}
 	return n
+}
+
+// pages is where somebody is in the list of statements, and what they read over it.
+type pages struct {
+	upto int      // the line before which the list ends, when it is scrolled back
+	over *reading // or nil
+}
+
+// open shows a text, or the last statement that is listed when it is "", over the
+// list, and closes it again.
+func (g *pages) open(text string, v *View, size session.Size) {
+	statement, count := v.statement(g.upto)
+	if text == "" {
+		text = statement
+	}
+	if g.over != nil && g.over.text == text {
+		g.over = nil
+		return
+	}
+	g.over = read(text, size.Cols, v.paneRows(size))
+	g.over.seen = count
+}
+
+// back closes what is read, or goes back to the newest statement.
+func (g *pages) back() {
+	if g.over == nil {
+		g.upto = 0
+	}
+	g.over = nil
+}
+
+// scroll turns pages, or scrolls the list.
+func (g *pages) scroll(k key, v *View) {
+	by, known := map[key]int{
+		keyPageUp: -5, keyPageDown: 5, keyUp: -1, keyDown: 1, keyHome: -maxLines, keyLast: maxLines,
+	}[k]
+	switch {
+	case !known:
+	case g.over != nil:
+		g.over.turn(k)
+	default:
+		g.upto = v.scrolled(g.upto, by)
+	}
 }

@@ -3,9 +3,13 @@ package shadow_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/shadow"
@@ -76,17 +80,32 @@ func TestRestoreAfterTextIsNothing(t *testing.T) {
 
 // A replay gives the terminal back once, and not one that it never took.
 func TestReplayGivesTheTerminalBack(t *testing.T) {
-	size := session.Size{Cols: 80, Rows: 24}
 	var out bytes.Buffer
-	events := played("\x1b[?1049h\x1b[?25l")
-	if err := shadow.Play(context.Background(), events, shadow.PlayTerminal{Out: &out, Size: size}, shadow.PlayOptions{}); err != nil {
+	terminal := func() shadow.PlayTerminal {
+		return shadow.PlayTerminal{In: strings.NewReader(""), Out: &out, Size: session.Size{Cols: 80, Rows: 24}}
+	}
+	r, leaves := io.Pipe()
+	in := terminal()
+	in.In = r
+	go func() { // ends with the replay, which reads the key
+		time.Sleep(100 * time.Millisecond)
+		io.WriteString(leaves, "q")
+	}()
+	driven := shadow.Recording{Tape: tape(session.Event{Type: session.Output, Bytes: []byte("\x1b[?1049h\x1b[?25l\x1b(0")})}
+	if err := shadow.Replay(context.Background(), driven, in, shadow.PlayOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.String(); strings.Count(got, "\x1b[?1049l") != 1 || strings.Count(got, "\x1b[?25h") != 1 {
+	if got := out.String(); strings.Count(got, "\x1b[?1049l") != 1 || strings.Count(got, "\x1b[?1049h") != 1 || strings.Contains(got, "\x1b(0") {
 		t.Errorf("played %q", got)
 	}
 	out.Reset()
-	shadow.Play(context.Background(), events, shadow.PlayTerminal{Out: &out, Size: size}, shadow.PlayOptions{At: 1})
+	sealed := errors.New("it is encrypted")
+	broken := func(context.Context, time.Duration) iter.Seq2[session.Event, error] {
+		return func(yield func(session.Event, error) bool) { yield(session.Event{}, sealed) }
+	}
+	if err := shadow.Replay(context.Background(), shadow.Recording{Tape: broken}, terminal(), shadow.PlayOptions{}); !errors.Is(err, sealed) && err != nil {
+		t.Errorf("what cannot be read ends with %v", err)
+	}
 	if out.Len() > 0 {
 		t.Errorf("before it began: %q", out.String())
 	}

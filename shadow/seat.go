@@ -63,16 +63,15 @@ type seatUI struct {
 
 	onAsked, onAnswered func()
 
-	mu      sync.Mutex // of what follows, which the painter reads
-	size    session.Size
-	prompt  prompt
-	typed   []rune   // at a prompt
-	upto    int      // the line before which the pane ends, when it is scrolled back
-	over    *reading // over the pane, or nil
-	asking  *asking  // what is shown and waits for an answer, or nil
-	locates bool     // the terminal says where its cursor is
-	hint    string   // why the last key did not answer it
-	denied  int      // the question that no is said to, while the reason is typed
+	mu     sync.Mutex // of what follows, which the painter reads
+	size   session.Size
+	prompt prompt
+	typed  []rune // at a prompt
+	pages
+	asking  *asking // what is shown and waits for an answer, or nil
+	locates bool    // the terminal says where its cursor is
+	hint    string  // why the last key did not answer it
+	denied  int     // the question that no is said to, while the reason is typed
 	holding bool
 	rows    bool // the gate is shut because the engineer has had the rows that were released
 	pressed time.Time
@@ -130,8 +129,8 @@ func sit(ctx context.Context, c chair, v *View, t SeatTerminal, known func() fac
 // watch is the life of a seat: keys, until there is a reason to end.
 func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan error) error {
 	input, deaf := make(chan []byte), make(chan error, 1)
-	go func() { deaf <- u.read(input, done) }() // ends with done, or when the channel that In reads is closed
-	go u.act(done)                              // ends with done, unless the session's tape hangs; then with it
+	go func() { deaf <- readChunks(u.in, input, done) }() // ends with done, or when the channel that In reads is closed
+	go u.act(done)                                        // ends with done, unless the session's tape hangs; then with it
 	for {
 		var stuck <-chan time.Time
 		if patience := u.keys.patience(); patience > 0 {
@@ -160,13 +159,13 @@ func (u *seatUI) watch(ctx context.Context, done chan struct{}, painted chan err
 	}
 }
 
-// read hands on what comes from the terminal. Its error, io.EOF included, is
-// the end of the seat: nobody is to watch who cannot kill.
-func (u *seatUI) read(input chan<- []byte, done <-chan struct{}) (err error) {
+// readChunks hands on what comes from a terminal. Its error, io.EOF included, is
+// the end of a seat: nobody is to watch who cannot kill.
+func readChunks(in io.Reader, input chan<- []byte, done <-chan struct{}) (err error) {
 	defer caught(&err, "the keys could not be read")
 	for {
 		buf := make([]byte, 256)
-		n, err := u.in.Read(buf)
+		n, err := in.Read(buf)
 		if n > 0 {
 			select {
 			case input <- buf[:n]:
@@ -275,13 +274,12 @@ func (u *seatUI) command(k key) {
 		u.prompt, u.typed = saying, nil
 	case keyLeave:
 		u.prompt = leaving
-	case '?', 'f', 'F':
-		u.open(k)
+	case '?':
+		u.open(help, u.view, u.size)
+	case 'f', 'F':
+		u.open("", u.view, u.size)
 	case keyEsc:
-		if u.over == nil {
-			u.upto = 0
-		}
-		u.over = nil
+		u.back()
 	default:
 		u.scroll(k)
 	}
@@ -306,34 +304,13 @@ func (u *seatUI) decide(k key) {
 	u.soon(func() { u.chair.Approve(a.n, k == keyAll) })
 }
 
-// open shows the help or the last statement over the pane, and closes it again.
-func (u *seatUI) open(k key) {
-	text, count := u.view.statement(u.upto)
-	if k == '?' {
-		text = help
-	}
-	if u.over != nil && u.over.text == text {
-		u.over = nil
+// scroll turns the pages of what asks, or scrolls the statements.
+func (u *seatUI) scroll(k key) {
+	if u.over == nil && u.asking != nil {
+		u.asking.page.turn(k)
 		return
 	}
-	u.over = read(text, u.size.Cols, u.view.paneRows(u.size))
-	u.over.seen = count
-}
-
-// scroll turns pages, or scrolls the statements.
-func (u *seatUI) scroll(k key) {
-	by, known := map[key]int{
-		keyPageUp: -5, keyPageDown: 5, keyUp: -1, keyDown: 1, keyHome: -maxLines, keyLast: maxLines,
-	}[k]
-	switch {
-	case !known:
-	case u.over != nil:
-		u.over.turn(k)
-	case u.asking != nil:
-		u.asking.page.turn(k)
-	default:
-		u.upto = u.view.scrolled(u.upto, by)
-	}
+	u.pages.scroll(k, u.view)
 }
 
 func (u *seatUI) enter() {
@@ -464,7 +441,7 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 		who = append(who, want.Reason)
 	}
 	st := status{
-		me: known.me, open: known.gate.Open, upto: u.upto,
+		me: known.me, with: "also here: ", open: known.gate.Open, upto: u.upto,
 		who:    " " + Clean(strings.Join(who, " · ")),
 		gate:   Clean(" gate " + known.gate.String() + " · " + Stored(known.tape)),
 		bottom: u.bottom(known),
@@ -531,10 +508,12 @@ func (u *seatUI) news() string {
 	return ""
 }
 
-// asked is a question and the end of what is typed as the answer.
-func (u *seatUI) asked(question string) string {
-	typed := []rune(Clean(string(u.typed)))
-	room := max(u.size.Cols-len(question)-1, 8)
+func (u *seatUI) asked(question string) string { return prompted(question, u.typed, u.size.Cols) }
+
+// prompted is a question and the end of what is typed as the answer.
+func prompted(question string, answer []rune, cols int) string {
+	typed := []rune(Clean(string(answer)))
+	room := max(cols-len(question)-1, 8)
 	for textWidth(string(typed)) > room {
 		typed = typed[1:]
 	}

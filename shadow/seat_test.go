@@ -321,9 +321,7 @@ func (gone) Read([]byte) (int, error) { return 0, errGone }
 // Whoever cannot press a key any more is told, and does not go on to sit there.
 func TestInputThatBreaksIsTheEnd(t *testing.T) {
 	v := shadow.NewView(session.Size{})
-	waits := func(yield func(session.Event, error) bool) {
-		_ = yield(session.Event{Type: session.Output, Bytes: []byte("x")}, nil) && yield(session.Event{At: time.Hour, Type: session.End}, nil)
-	}
+	waits := tape(session.Event{Type: session.Output, Bytes: []byte("x")}, session.Event{At: time.Hour, Type: session.End})
 	size := session.Size{Cols: 80, Rows: 24}
 	ends := map[string]func(in io.Reader) error{
 		"at a terminal": func(in io.Reader) error {
@@ -334,11 +332,16 @@ func TestInputThatBreaksIsTheEnd(t *testing.T) {
 			return shadow.StreamOn(context.Background(), &chair{}, v, in, io.Discard)
 		},
 		"at a replay": func(in io.Reader) error {
-			return shadow.Play(context.Background(), waits, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
+			return shadow.Replay(context.Background(), shadow.Recording{Tape: waits}, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
 		},
 		"at a replay that stands still": func(in io.Reader) error {
 			in = io.MultiReader(strings.NewReader(" "), in)
-			return shadow.Play(context.Background(), waits, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
+			return shadow.Replay(context.Background(), shadow.Recording{Tape: waits}, shadow.PlayTerminal{In: in, Out: io.Discard, Size: size}, shadow.PlayOptions{})
+		},
+		"at a replay in lines": func(in io.Reader) error {
+			in = io.MultiReader(strings.NewReader(" "), in)
+			_, err := shadow.Play(context.Background(), waits(context.Background(), 0), shadow.PlayTerminal{In: in, Out: io.Discard}, shadow.PlayOptions{})
+			return err
 		},
 	}
 	for where, end := range ends {

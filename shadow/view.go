@@ -30,18 +30,26 @@ type View struct {
 	stop context.CancelFunc
 	over chan struct{} // closed when nothing follows any more
 
-	mu        sync.Mutex
+	mu sync.Mutex
+	scene
+	few     bool // of the screen's rows are needed: no psql prints anything
+	readers []*lineReader
+	err     error
+	changed chan struct{} // closed and replaced when something changed
+}
+
+// scene is what there is to be seen at one moment.
+type scene struct {
 	screen    *screen
-	few       bool // of its rows are needed: no psql prints anything
 	filter    *Filter
 	pane      pane
-	here      []string // names of the seated, as often as they sit
-	lost      []string // of those, who does not answer
-	readers   []*lineReader
+	here      []string   // names of the seated, as often as they sit
+	lost      []string   // of those, who does not answer
 	questions []question // that wait for an answer
+	gateOpen  bool       // as the events tell it
+	shut      string     // why it is not
+	ended     bool
 	cause     *session.Cause
-	err       error
-	changed   chan struct{} // closed and replaced when something changed
 }
 
 // Watch follows a session that has not begun. The view ends with the session;
@@ -70,10 +78,8 @@ func newView(size session.Size) *View {
 		size = session.Size{Cols: 80, Rows: 24}
 	}
 	size = size.Clamp()
-	v := &View{
-		screen: newScreen(size.Cols, size.Rows),
-		over:   make(chan struct{}), changed: make(chan struct{}), stop: func() {},
-	}
+	v := &View{over: make(chan struct{}), changed: make(chan struct{}), stop: func() {}}
+	v.screen = newScreen(size.Cols, size.Rows)
 	v.screen.newline = newline
 	v.filter = NewFilter(v.screen)
 	return v
@@ -110,13 +116,13 @@ func (v *View) follow(ctx context.Context, feed *session.Feed) {
 			err = v.apply(events[i])
 		}
 		if err != nil {
-			v.ended(err)
+			v.finished(err)
 			return
 		}
 	}
 }
 
-func (v *View) ended(err error) {
+func (v *View) finished(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
@@ -147,6 +153,7 @@ func (v *View) apply(e session.Event) (err error) {
 			size.Rows = fewRows
 		}
 		v.screen.resize(size.Cols, size.Rows)
+		v.screen.newline = false // it is a terminal's
 	case session.Statement:
 		switch l := v.pane.statement(e); {
 		case l != nil && l.folded > 1:
@@ -179,12 +186,17 @@ func (v *View) happened(e session.Event) {
 		v.lost = append(v.lost, Clean(e.Who))
 	case session.Back:
 		v.lost = without(v.lost, e.Who)
+	case session.GateOpen:
+		v.gateOpen, v.shut = true, ""
+	case session.GateShut:
+		v.gateOpen, v.shut = false, Clean(e.Text)
 	case session.Asked:
 		v.ask(e.Ask)
 	case session.Approved, session.Denied, session.Withdrawn:
 		v.answered(e.Ask.N)
 	case session.End:
-		v.cause, v.questions = e.Cause, nil
+		v.ended, v.cause, v.questions = true, e.Cause, nil
+		v.gateOpen, v.shut = false, "the session has ended"
 		v.screen.finish()
 	}
 	if e.Type == session.Asked {
@@ -226,6 +238,35 @@ func (v *View) company(me string) string {
 		}
 	}
 	return b.String()
+}
+
+// gate is whether the gate is open, as the events tell it, and why not.
+func (v *View) gate() (open bool, why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.gateOpen, v.shut
+}
+
+// ending says why the session has ended; "" when it has not.
+func (v *View) ending() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.ended {
+		return ""
+	}
+	return Clean(remark(session.Event{Type: session.End, Cause: v.cause}))
+}
+
+// newest is when the last statement that is listed began.
+func (v *View) newest() (at time.Duration, any bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, l := range slices.Backward(v.pane.lines) {
+		if !l.remark {
+			return l.at, true
+		}
+	}
+	return 0, false
 }
 
 // remark says in words what happened; "" for what is not worth a line.
