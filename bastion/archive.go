@@ -21,6 +21,10 @@ type Archive interface {
 	// terminal's first size comes first, as a Resize. The bytes are kept
 	// raw, and valid only until the next event. An error ends the sequence.
 	Events(ctx context.Context, id string) iter.Seq2[session.Event, error]
+	// Tape yields the events of Events that are not before a time, without
+	// reading much of what is. With follow it waits for what is yet to be stored, until the
+	// session's end.
+	Tape(ctx context.Context, id string, from time.Duration, follow bool) iter.Seq2[session.Event, error]
 	// Summary returns what listings show of one session.
 	Summary(ctx context.Context, id string) (session.Summary, error)
 	// Export writes one asciicast v2 file.
@@ -30,9 +34,12 @@ type Archive interface {
 	// not be done.
 	Judge(ctx context.Context, how session.Verification, w io.Writer) error
 	// Viewed puts into the books that a person looked: what is "replay",
-	// "export", "verify" or "search", and id is empty for all. When it fails
+	// "follow", "export", "verify" or "search", and id is empty for all. When it fails
 	// they do not get to see it.
 	Viewed(ctx context.Context, who session.Identity, what, id string) error
+	// Shown puts into the books that a replay showed a person all statements of a
+	// session and its end.
+	Shown(ctx context.Context, who session.Identity, id string) error
 }
 
 // Index finds sessions that have ended, newest first. What it says is not proven:
@@ -66,7 +73,7 @@ type Reviews interface {
 	// signed off before they may do that again. On an error they may not.
 	Owes(who session.Identity) ([]string, error)
 	// Review puts into the books what a person says of a recording: "ok" or
-	// "raise", and why. Who has not replayed it since it ended is refused
+	// "raise", and why. Who has not been Shown it since it ended is refused
 	// with a session.Cause. Whether they may review it has been asked before.
 	Review(ctx context.Context, who session.Identity, id, what, note string) error
 	// Reviewed returns the last review of a session and whose it is; nothing

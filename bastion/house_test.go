@@ -418,6 +418,20 @@ func (a *archive) Events(_ context.Context, id string) iter.Seq2[session.Event, 
 	}
 }
 
+func (a *archive) Tape(ctx context.Context, id string, from time.Duration, _ bool) iter.Seq2[session.Event, error] {
+	return func(yield func(session.Event, error) bool) {
+		for e, err := range a.Events(ctx, id) {
+			if (err != nil || e.At >= from) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (a *archive) Shown(ctx context.Context, who session.Identity, id string) error {
+	return a.Viewed(ctx, who, "shown", id)
+}
+
 func (a *archive) Export(_ context.Context, id string, w io.Writer) error {
 	_, err := fmt.Fprintf(w, "cast of %s\n", id)
 	return err

@@ -22,7 +22,8 @@ func (v *visit) recordings() Recordings {
 		Live:     v.live,
 		Reviewed: v.server.Reviews.Reviewed,
 		Look:     v.look,
-		Play:     v.play,
+		Shown:    v.shown,
+		Screen:   v.screen,
 	}
 	if v.auditor() {
 		r.Replay = v.server.replayCommand
@@ -94,6 +95,18 @@ func (v *visit) look(ctx context.Context, what, id string) error {
 	v.log.Info("audit", "what", what, "session", id)
 	if err := v.server.Archive.Viewed(ctx, v.who, what, id); err != nil {
 		return fmt.Errorf("that you look could not be written down, so you may not: %w", err)
+	}
+	if s, live := v.server.Sessions.Find(id); live && what == "follow" {
+		s.Tell(v.who.Name + ", an auditor, follows this session. They do not count as a shadow.")
+	}
+	return nil
+}
+
+// shown puts into the books that this visitor has been shown a whole recording.
+func (v *visit) shown(ctx context.Context, id string) error {
+	v.log.Info("audit", "what", "replayed to its end", "session", id)
+	if err := v.server.Archive.Shown(ctx, v.who, id); err != nil {
+		return fmt.Errorf("that you have seen it all could not be written down: %w", err)
 	}
 	return nil
 }

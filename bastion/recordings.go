@@ -35,7 +35,7 @@ type Recordings struct {
 	// Reviewed returns the last review of a session, and whose it is; nil when
 	// nobody knows.
 	Reviewed func(id string) (what, by string)
-	// Look is asked before anybody looks into a recording ("replay",
+	// Look is asked before anybody looks into a recording ("replay", "follow",
 	// "export", "verify", "search"; id is empty for all of them): it allows and
 	// puts it into the books, or says why not. Nil allows.
 	Look func(ctx context.Context, what, id string) error
@@ -43,15 +43,11 @@ type Recordings struct {
 	Progress func(done, total int)
 	// Replay is what to type to see a place in a recording; nil for who may not.
 	Replay func(id string, at time.Duration) string
-	// Play shows events at a pace; it is the caller who has a terminal.
-	Play func(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error
-}
-
-// Pace is how a recording is played.
-type Pace struct {
-	Speed   float64       // 1 is as it was
-	At      time.Duration // where to begin
-	MaxIdle time.Duration // pauses are no longer; 0 leaves them
+	// Shown is told that somebody has been shown a whole recording; nil when
+	// nobody asks.
+	Shown func(ctx context.Context, id string) error
+	// Screen is where recordings are played. done gives a terminal back.
+	Screen func(c *cobra.Command) (t shadow.PlayTerminal, done func(), err error)
 }
 
 // Commands returns the listing, search, play, export and verify commands under the
@@ -150,32 +146,6 @@ func Moment(text string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, misuse("%q is no point in time; use 7d, 12h, 2026-11-23 or 2026-11-23T15:04:05Z", session.OneLine(text, 40))
-}
-
-func (r Recordings) playCommand(name string) *cobra.Command {
-	var p Pace
-	c := &cobra.Command{
-		Use:   name + " ID",
-		Short: "watch a recording",
-		Args:  oneID,
-		RunE: func(c *cobra.Command, args []string) error {
-			if p.Speed < 0.01 || p.Speed > 1000 || p.At < 0 || p.MaxIdle < 0 {
-				return misuse("--speed is from 0.01 to 1000, and times are not negative")
-			}
-			id, err := r.find(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := r.look(c.Context(), "replay", id); err != nil {
-				return err
-			}
-			return r.Play(c.Context(), c, r.Archive.Events(c.Context(), id), p)
-		},
-	}
-	c.Flags().Float64Var(&p.Speed, "speed", 1, "how many times as fast")
-	c.Flags().DurationVar(&p.At, "at", 0, "begin here: 1m30s")
-	c.Flags().DurationVar(&p.MaxIdle, "max-idle", 0, "no pause longer than this: 1s")
-	return c
 }
 
 // Exit statuses of verify.
@@ -284,6 +254,12 @@ var errNoArchive = errors.New("this bastion has no recordings")
 func (noArchive) Events(context.Context, string) iter.Seq2[session.Event, error] {
 	return nothing[session.Event](errNoArchive)
 }
+
+func (noArchive) Tape(context.Context, string, time.Duration, bool) iter.Seq2[session.Event, error] {
+	return nothing[session.Event](errNoArchive)
+}
+
+func (noArchive) Shown(context.Context, session.Identity, string) error { return errNoArchive }
 
 func (noArchive) Summary(context.Context, string) (session.Summary, error) {
 	return session.Summary{}, errNoArchive

@@ -1,9 +1,7 @@
 package bastion
 
 import (
-	"context"
 	"errors"
-	"iter"
 
 	"github.com/spf13/cobra"
 
@@ -69,8 +67,15 @@ func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) 
 	return session.OneLine(err.Error(), 200), err
 }
 
-// play shows a recording.
-func (v *visit) play(ctx context.Context, _ *cobra.Command, events iter.Seq2[session.Event, error], pace Pace) error {
-	t := shadow.PlayTerminal{In: v.ch, Out: v.output(), Size: v.sizes.size()}
-	return shadow.Play(ctx, events, t, shadow.PlayOptions{Speed: pace.Speed, At: pace.At, MaxIdle: pace.MaxIdle})
+// screen is where a recording is played: the visitor's terminal, or their pipe. A
+// terminal that can do nothing is a pipe with keys.
+func (v *visit) screen(*cobra.Command) (_ shadow.PlayTerminal, done func(), _ error) {
+	t := shadow.PlayTerminal{Out: v.output(), Colourless: v.env["NO_COLOR"] != ""}
+	if v.pty {
+		t.In = v.ch
+	}
+	if v.pty && v.term != "dumb" {
+		t.Out, t.Size, t.Resize = v.ch, v.sizes.size(), v.sizes.changed
+	}
+	return t, func() {}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -47,17 +48,22 @@ func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive 
 	return &Archive{store: s, keys: keys, books: books}
 }
 
-// Viewed puts into the books that a person looked. See Recorder.Viewed. Who
-// replays a recording that is whole may review it from then on.
+// Viewed puts into the books that a person looked. See Recorder.Viewed.
 func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id string) error {
 	if a.books == nil {
 		return errNoBooks
 	}
-	if err := a.books.Viewed(ctx, who, what, id); err != nil || what != ViewReplay || id == "" {
+	return a.books.Viewed(ctx, who, what, id)
+}
+
+// Shown puts into the books that a replay showed a person all there is: from then
+// on they may review it, if it is whole.
+func (a *Archive) Shown(ctx context.Context, who session.Identity, id string) error {
+	if err := a.Viewed(ctx, who, ViewShown, id); err != nil {
 		return err
 	}
 	if _, err := a.Asked(ctx, id); err != nil {
-		return nil // it still runs, or shows itself not to be proven when it is read
+		return nil // it still runs
 	}
 	return a.books.reviews.saw(id, who)
 }
@@ -216,16 +222,23 @@ func isPlace(name string) bool {
 // first size comes first, as a Resize. An error ends the sequence: what was
 // yielded before it is proven, where there is a manifest and keys are trusted.
 func (a *Archive) Events(ctx context.Context, id string) iter.Seq2[session.Event, error] {
+	return a.Tape(ctx, id, 0, false)
+}
+
+// Tape yields the events that Events does and that are not before a time. Where
+// there is a manifest, nothing is read that is. With follow it waits for what is
+// yet to be stored, until the session's end.
+func (a *Archive) Tape(ctx context.Context, id string, from time.Duration, follow bool) iter.Seq2[session.Event, error] {
 	return func(yield func(session.Event, error) bool) {
 		d := &decoder{}
-		for plain, err := range a.plain(ctx, id) {
+		for plain, err := range a.plainFrom(ctx, id, from, follow, d) {
 			if err == nil {
 				err = eachLine(plain, func(line []byte) error {
 					e, err := d.line(line)
 					if err == nil && d.lines == 2 && d.about.Size != (session.Size{}) {
 						e = &session.Event{Type: session.Resize, Size: d.about.Size}
 					}
-					if err == nil && e != nil && !yield(*e, nil) {
+					if err == nil && e != nil && e.At >= from && !yield(*e, nil) {
 						return errEnough
 					}
 					return err
@@ -239,6 +252,70 @@ func (a *Archive) Events(ctx context.Context, id string) iter.Seq2[session.Event
 			}
 		}
 	}
+}
+
+// plainFrom yields the segments of a recording, decompressed, beginning with the
+// first that has anything that is not before a time, and readies d for it.
+func (a *Archive) plainFrom(ctx context.Context, id string, from time.Duration, follow bool, d *decoder) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		segments, place, err := a.contents(ctx, id)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		past := 0
+		for past < len(segments)-1 && segments[past].SHA256 != "" && moment(segments[past].To) < from {
+			past++
+		}
+		if past > 0 {
+			d.lines, d.about = 2, &About{} // those lines are in the first
+		}
+		for _, s := range segments[past:] {
+			if plain, err := a.unpacked(ctx, place, s); !yield(plain, err) || err != nil {
+				return
+			}
+		}
+		for n := len(segments) + 1; follow && !d.ended; n++ {
+			s := Segment{Name: segmentName(n, encrypted(segments[0].Name)), Size: maxStored}
+			if plain, err := a.awaited(ctx, place, s); !yield(plain, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// moment is a time as the manifest has it, to the microsecond.
+func moment(s float64) time.Duration { return time.Duration(math.Round(s*1e6)) * time.Microsecond }
+
+// followEvery is how often the store is asked for a segment that is yet to come.
+const followEvery = 500 * time.Millisecond
+
+// awaited is unpacked for a segment that may not be there yet.
+func (a *Archive) awaited(ctx context.Context, place string, s Segment) ([]byte, error) {
+	for {
+		plain, err := a.unpacked(ctx, place, s)
+		if !errors.Is(err, store.ErrNotExist) {
+			return plain, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+// unpacked is a segment, decompressed.
+func (a *Archive) unpacked(ctx context.Context, place string, s Segment) ([]byte, error) {
+	stored, err := a.segment(ctx, place, s)
+	var plain []byte
+	if err == nil {
+		plain, err = unpack(s.Name, stored, a.identities)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("segment %s: %w", s.Name, err)
+	}
+	return plain, nil
 }
 
 // errEnough is how a reader that has seen enough leaves a loop over lines.
@@ -261,27 +338,7 @@ func (a *Archive) Export(ctx context.Context, id string, w io.Writer) error {
 // plain yields the segments of a recording, decompressed, in order. Where there
 // is a manifest, each is checked against it.
 func (a *Archive) plain(ctx context.Context, id string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		segments, place, err := a.contents(ctx, id)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		for _, s := range segments {
-			stored, err := a.segment(ctx, place, s)
-			var plain []byte
-			if err == nil {
-				plain, err = unpack(s.Name, stored, a.identities)
-			}
-			if err != nil {
-				yield(nil, fmt.Errorf("segment %s: %w", s.Name, err))
-				return
-			}
-			if !yield(plain, nil) {
-				return
-			}
-		}
-	}
+	return a.plainFrom(ctx, id, 0, false, &decoder{})
 }
 
 // contents returns the segments of a recording as its manifest names them, or,

@@ -24,9 +24,12 @@ import (
 // nor the loss of a recording lets anybody off, and the answer is there when somebody
 // is in a hurry and the store is not. The ledger proves what is kept here.
 
-// ViewReplay is what Viewed is told of a replay: the one way of looking after
-// which one may review.
-const ViewReplay = "replay"
+// What Viewed is told of a replay, the one way of looking after which one may
+// review, and of its having shown all there is.
+const (
+	ViewReplay = "replay"
+	ViewShown  = "replayed to its end"
+)
 
 // What a review says.
 const (
@@ -52,7 +55,7 @@ type dossier struct {
 	Since    time.Time         `json:"since,omitzero"`     // when that was
 	Until    time.Time         `json:"until,omitzero"`     // it must be signed off by then
 
-	Replayed []replayed        `json:"replayed,omitempty"` // by whom, since it was sealed
+	Replayed []replayed        `json:"replayed,omitempty"` // by whom, all of it, since it was sealed
 	What     string            `json:"what,omitempty"`     // the last review: ok, raise
 	By       *session.Identity `json:"by,omitempty"`       // whose it is
 }
@@ -157,7 +160,7 @@ func (v *reviews) owe(want session.Request) error {
 	})
 }
 
-// saw notes that somebody replays the whole recording.
+// saw notes that somebody has replayed the whole recording.
 func (v *reviews) saw(id string, who session.Identity) error {
 	return v.change(id, func(d *dossier) {
 		before := func(r replayed) bool { return r.By.SamePersonAs(who) }
@@ -221,7 +224,7 @@ func (r *Recorder) Review(_ context.Context, who session.Identity, id, what, not
 	case what != ReviewOK && what != ReviewRaise:
 		return fmt.Errorf("a review is %s or %s, not %.40q", ReviewOK, ReviewRaise, what)
 	case !who.Valid() || !slices.ContainsFunc(r.reviews.get(id).Replayed, saw):
-		return session.Cause{Code: session.Refused, Text: "you have not replayed " + id + " since it ended; replay it first"}
+		return session.Cause{Code: session.Refused, Text: "you have not replayed all of " + id + " since it ended; replay it first, to its end and with every statement"}
 	}
 	if err := r.books.add(Entry{Type: EntryReviewed, Who: &who, What: what, Note: note, Session: id}); err != nil {
 		return err

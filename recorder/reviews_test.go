@@ -115,22 +115,31 @@ func TestBrokenGlassIsOwed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		watch := func(who session.Identity) {
+			t.Helper()
+			view(who, "replay")
+			if err := a.Shown(t.Context(), who, id); err != nil {
+				t.Fatal(err)
+			}
+		}
 		// What runs can be looked at, and not be signed off for it.
 		if err := a.Review(t.Context(), bob, id, recorder.ReviewOK, ""); !errors.Is(err, recorder.ErrNoRecording) {
 			t.Errorf("before it has ended: %v", err)
 		}
-		view(bob, "replay")
+		watch(bob)
 		a = restart() // as after a crash: the session has no end yet
 		owes("after a crash", alice, id)
 		eventually(t, "it is sealed", func() bool { _, err := a.Asked(t.Context(), id); return err == nil })
 		refused("seen before its end", bob, "replay it first")
 		view(bob, "export")
 		refused("exported", bob, "replay it first")
-		view(alice, "replay")
-		view(aliceAgain, "replay")
+		view(bob, "replay")
+		refused("only begun to replay", bob, "replay it first")
+		watch(alice)
+		watch(aliceAgain)
 		refused("herself", alice, "yours")
 		refused("herself again", aliceAgain, "yours")
-		view(bob, "replay")
+		watch(bob)
 		if err := a.Review(t.Context(), bob, id, "fine", ""); err == nil {
 			t.Error("a review that says nothing")
 		}
@@ -143,7 +152,7 @@ func TestBrokenGlassIsOwed(t *testing.T) {
 		if what, by := a.Reviewed(id); what != "raise" || by != "bob" {
 			t.Errorf("reviewed: %s by %s", what, by)
 		}
-		view(carol, "replay")
+		watch(carol)
 		if err := a.Review(t.Context(), carol, id, recorder.ReviewOK, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +191,7 @@ func TestRaisedLocksAtOnce(t *testing.T) {
 	for _, w := range []session.Request{want, other} {
 		sealTape(t, begin(t, r, w), w.ID, 1)
 		eventually(t, "it is sealed", func() bool { _, err := a.Asked(t.Context(), w.ID); return err == nil })
-		if err := a.Viewed(t.Context(), bob, "replay", w.ID); err != nil {
+		if err := a.Shown(t.Context(), bob, w.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,7 +238,7 @@ func TestOldReplaysAreForgotten(t *testing.T) {
 		for _, w := range []session.Request{want, other} {
 			sealTape(t, begin(t, r, w), w.ID, 1)
 			eventually(t, "it is sealed", func() bool { _, err := a.Asked(t.Context(), w.ID); return err == nil })
-			if err := a.Viewed(t.Context(), bob, "replay", w.ID); err != nil {
+			if err := a.Shown(t.Context(), bob, w.ID); err != nil {
 				t.Fatal(err)
 			}
 		}

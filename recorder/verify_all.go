@@ -419,7 +419,7 @@ func (u *auditor) follow(node, name string, before Entry, hash string, e Entry) 
 		}
 		u.tombs = append(u.tombs, e.Pruned...)
 	case EntryViewed:
-		if e.What == ViewReplay && e.Who != nil && e.Who.Valid() {
+		if (e.What == ViewReplay || e.What == ViewShown) && e.Who != nil && e.Who.Valid() {
 			u.replayed[e.Session] = append(u.replayed[e.Session], *e.Who)
 		}
 	case EntryReviewed:

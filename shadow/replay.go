@@ -30,7 +30,7 @@ type Recording struct {
 
 // Slowest and fastest, and the idle limit that its key sets when there is none.
 const (
-	minSpeed    = 1.0 / 8
+	minSpeed    = 0.01
 	maxSpeed    = 1024
 	defaultIdle = 2 * time.Second
 )

@@ -18,7 +18,6 @@ import (
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
-	"github.com/twokey/twokey/shadow"
 )
 
 // This file is `twokey recordings`: the commands of an auditor without a
@@ -69,7 +68,7 @@ func recordingsCommand() *cobra.Command {
 		archive.Archive, err = at.open()
 		return err
 	}
-	r := bastion.Recordings{Archive: archive, Index: &lateIndex{at: &at, archive: archive}, Play: playHere, Progress: progressHere(), Replay: at.replayCommand}
+	r := bastion.Recordings{Archive: archive, Index: &lateIndex{at: &at, archive: archive}, Screen: screenHere, Progress: progressHere(), Replay: at.replayCommand}
 	cmd.AddCommand(r.Commands("ls", "search", "play", exportName, "verify")...)
 	cmd.AddCommand(bastion.AuditCommand(archive.deeds))
 	cmd.AddCommand(maintenance(&at)...)
@@ -91,12 +90,6 @@ var errExportHere = errors.New("an export does not go to a terminal: write it to
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// playHere plays on this terminal.
-func playHere(ctx context.Context, c *cobra.Command, events iter.Seq2[session.Event, error], pace bastion.Pace) error {
-	return shadow.Play(ctx, events, shadow.PlayTerminal{Out: c.OutOrStdout()},
-		shadow.PlayOptions{Speed: pace.Speed, At: pace.At, MaxIdle: pace.MaxIdle})
 }
 
 // open returns the archive.
