@@ -117,18 +117,22 @@ type reel struct {
 	known bool
 	over  bool          // nothing comes then
 	err   error         // why, when that is not the end of the tape
+	cut   func()        // ends the reading that is under way
 	moved chan struct{} // holds a token when want has changed
 	came  chan struct{} // holds a token when the view has come somewhere
 }
 
 func newReel(t Tape, x *index, want moment) *reel {
-	return &reel{tape: t, index: x, view: newView(session.Size{}), want: want, moved: make(chan struct{}, 1), came: make(chan struct{}, 1)}
+	return &reel{tape: t, index: x, view: newView(session.Size{}), want: want, cut: func() {}, moved: make(chan struct{}, 1), came: make(chan struct{}, 1)}
 }
 
 // seek says which moment is wanted.
 func (r *reel) seek(m moment) {
 	r.mu.Lock()
 	r.want = m
+	if m.before(r.at) {
+		r.cut() // it may wait for what is not there yet
+	}
 	r.mu.Unlock()
 	poke(r.moved)
 }
@@ -169,8 +173,10 @@ func (r *reel) run(ctx context.Context) {
 // roll begins where it is nearest to the moment that is wanted, and goes on
 // from there for as long as that is the way.
 func (r *reel) roll(ctx context.Context) {
+	ctx, cut := context.WithCancel(ctx)
+	defer cut()
 	var failed error
-	for p, err := range r.tape.pieces(ctx, r.begin()) {
+	for p, err := range r.tape.pieces(ctx, r.begin(cut)) {
 		if err == nil {
 			if r.await(ctx, p.moment) != nil {
 				return
@@ -195,12 +201,12 @@ func (r *reel) roll(ctx context.Context) {
 
 // begin brings the view to the last moment before the one that is wanted which
 // was put aside, and returns from when on it must be read.
-func (r *reel) begin() time.Duration {
+func (r *reel) begin(cut func()) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.index.nearest(r.want)
 	r.view.set(s.scene)
-	r.at, r.known, r.over, r.err = moment{at: s.at}, false, false, nil
+	r.at, r.known, r.over, r.err, r.cut = moment{at: s.at}, false, false, nil, cut
 	return s.at
 }
 

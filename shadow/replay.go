@@ -224,6 +224,8 @@ func (u *replayUI) advance() error {
 	case w.arrived:
 		u.late = time.Time{}
 		u.showed(w.at)
+	case u.live: // it waits for what comes
+		u.late = time.Time{}
 	case u.late.IsZero():
 		u.late = time.Now()
 	}

@@ -420,3 +420,49 @@ func TestReplayOfABrokenRecording(t *testing.T) {
 	}
 	d.ends <- nil
 }
+
+// Who follows what runs goes back in it while nothing comes, and on to its end.
+func TestFollowing(t *testing.T) {
+	more := make(chan struct{})
+	runs := func(ctx context.Context, from time.Duration) iter.Seq2[session.Event, error] {
+		return func(yield func(session.Event, error) bool) {
+			for i, e := range story() {
+				if i == 13 {
+					select {
+					case <-more:
+					case <-ctx.Done():
+						yield(session.Event{}, ctx.Err())
+						return
+					}
+				}
+				if e.At >= from && !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+	d := replays(t, shadow.Recording{Tape: runs, Live: true}, session.Size{Cols: 80, Rows: 24}, shadow.PlayOptions{Speed: 1})
+	d.sees("LIVE  00:03:01")
+	d.sees("FOLLOWING")
+	d.types("[[")
+	d.sees("PAUSE 00:00:20")
+	d.types("\x1b[F")
+	d.sees("LIVE  00:03:01")
+	d.types("\x1b[D")
+	d.sees("LIVE  00:02:56"[6:])
+	d.types("\x1b[F")
+	close(more)
+	d.sees("END   00:10:00")
+	d.types("/order")
+	d.resize(session.Size{Cols: 300, Rows: 80})
+	d.sees("Search: order")
+	d.types("s\r")
+	d.sees("nothing after this")
+	d.resize(session.Size{Cols: 30, Rows: 8})
+	d.sees("Too small")
+	d.types("\x04")
+	if err := <-d.ends; err != nil {
+		t.Error(err)
+	}
+	d.ends <- nil
+}
