@@ -392,6 +392,9 @@ func (a *archive) Search(ctx context.Context, q session.Query) iter.Seq2[session
 func (a *archive) Within(_ context.Context, id string, q session.Query) iter.Seq2[session.Hit, error] {
 	return func(yield func(session.Hit, error) bool) {
 		for i, e := range a.events[id] {
+			if e.Statement == nil {
+				continue
+			}
 			if at := strings.Index(strings.ToLower(e.Statement.Text), strings.ToLower(q.Text)); at >= 0 {
 				if !yield(session.Hit{Place: session.Place{ID: id, N: i + 1}, At: e.At, N: e.Statement.N, Text: e.Statement.Text, Offset: at}, nil) {
 					return

@@ -215,6 +215,9 @@ func TestReplay(t *testing.T) {
 	if strings.Contains(x.screen.String(), "an hour later") {
 		t.Error("not in its time")
 	}
+	if _, errs, status := h.run(dave, "lobby", "replay "+older+" --follow --at 1m"); status != 2 || !strings.Contains(errs, "begins at the end") {
+		t.Errorf("status %d, %q", status, errs)
+	}
 	if _, errs, status := h.run(dave, "lobby", "replay "+older+" --speed 0"); status != 2 || !strings.Contains(errs, "--speed is from") {
 		t.Errorf("status %d, %q", status, errs)
 	}

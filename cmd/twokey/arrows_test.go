@@ -81,7 +81,7 @@ var homes = map[string][]string{
 	"modernc.org/sqlite":                  {"recorder/index"},
 	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
 	"golang.org/x/sys/unix":               {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
-	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, on any system
+	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, and its keys, on any system
 }
 
 // testHomes says what tests may import besides.
