@@ -1,11 +1,13 @@
 package psql_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,7 +39,7 @@ var breakouts = []breakout{
 	{name: "shell", script: `\! echo BR''OKEN`, worked: prints("BROKEN")},
 	{name: "shell with a file", script: `\! id > DIR/file`, worked: writes},
 	{name: "shell of one's own", script: "\\setenv SHELL /usr/bin/id\n\\!", worked: prints("uid=")},
-	{name: "shell from an argument", args: []string{"-c", `\! echo BR''OKEN`}, worked: prints("BROKEN"), modes: "pipe"},
+	{name: "shell from an argument", args: []string{"-c", `\! echo BR''OKEN`}, worked: prints("BROKEN")},
 	{name: "psql's pager", script: "\\setenv PSQL_PAGER 'tee DIR/file'\n\\pset pager always\nselect 1;", worked: writes, modes: "tty"},
 	{name: "pager", script: "\\setenv PAGER 'tee DIR/file'\n\\pset pager always\nselect 1;", worked: writes, modes: "tty"},
 	{name: "pager of the help", script: "\\setenv PAGER 'tee DIR/file'\n\\pset pager always\n\\?", worked: writes, modes: "tty"},
@@ -58,6 +60,12 @@ var breakouts = []breakout{
 	{name: "editor of a function", script: "\\setenv EDITOR 'cp /etc/hostname DIR/file; true'\n\\ef", worked: writes},
 	{name: "editor of a view", script: "\\setenv VISUAL 'cp /etc/hostname DIR/file; true'\n\\ev", worked: writes},
 	{
+		name: "native code from the database", worked: writes,
+		script: "select lo_from_bytea(88888, decode('\nHEX', 'hex'));\n\\lo_export 88888 DIR/sent.so\n" +
+			"\\copy (select unnest(string_to_array('openssl_conf = a;[a];providers = b;[b];evil = c;default = d;[c];module = DIR/sent.so;activate = 1;[d];activate = 1', ';'))) to 'DIR/sent.cnf'\n" +
+			"select lo_unlink(88888);\n\\setenv OPENSSL_CONF DIR/sent.cnf\n\\c \"host=127.0.0.1 port=DBPORT sslmode=require password=wrong\"",
+	},
+	{
 		name: "native code through OpenSSL", worked: writes,
 		script: "\\setenv OPENSSL_CONF DIR/openssl.cnf\n\\c \"host=127.0.0.1 port=DBPORT sslmode=require password=wrong\"",
 	},
@@ -69,7 +77,7 @@ var breakouts = []breakout{
 	{name: "include relative to a folder", script: "\\cd /etc\n\\i passwd", worked: prints("root:x")},
 	{name: "include relatively", script: `\ir ../../../../../../../../etc/passwd`, worked: prints("root:x")},
 	{name: "include a script", script: `\i DIR/script`, worked: prints("INCLUDED")},
-	{name: "file as an argument", args: []string{"-f", "/etc/passwd"}, worked: prints("root:x"), modes: "pipe"},
+	{name: "file as an argument", args: []string{"-f", "/etc/passwd"}, worked: prints("root:x")},
 	{name: "copy /etc/passwd", script: "create temp table t (x text);\n\\copy t from '/etc/passwd'\nselect * from t;", worked: prints("root:x")},
 	{
 		name: "large object from /etc/passwd", worked: prints("root:x"),
@@ -81,12 +89,19 @@ var breakouts = []breakout{
 		name: "service file", worked: prints("template1_REACHED"),
 		script: "\\setenv PGSERVICEFILE DIR/service\n\\c service=other\nselect current_database() || '_REACHED';",
 	},
+	{
+		name: "service file of a folder", worked: prints("template1_REACHED"),
+		script: "\\set ir IR\n\\setenv PGSYSCONFD:ir DIR\n\\c service=other\nselect current_database() || '_REACHED';",
+	},
 	{name: "list a folder", script: "\\i /etc/hostn\t", worked: prints("/etc/hostname"), modes: "tty"},
 
 	// Writing files.
 	{name: "output to a file", script: "\\o DIR/file\nselect 1;\n\\o", worked: writes},
 	{name: "output over a file", script: "\\o DIR/script\nselect 1;\n\\o", worked: changes("script")},
 	{name: "query to a file", script: `select 1 \g DIR/file`, worked: writes},
+	{name: "expanded query to a file", script: `select 1 \gx DIR/file`, worked: writes},
+	{name: "output relative to a folder", script: "\\cd DIR\n\\o file\nselect 1;\n\\o", worked: writes},
+	{name: "copy relative to a folder", script: "\\cd DIR\n\\copy (select 1) to file", worked: writes},
 	{name: "query buffer to a file", script: "select 1\n\\w DIR/file", worked: writes},
 	{name: "copy to a file", script: `\copy (select 1) to 'DIR/file'`, worked: writes},
 	{
@@ -94,15 +109,15 @@ var breakouts = []breakout{
 		script: "select count(lo_unlink(oid)) from pg_largeobject_metadata;\nselect lo_from_bytea(77777, 'x');\n\\lo_export 77777 DIR/file",
 	},
 	{name: "history to a file", script: "select 1;\n\\s DIR/file", worked: writes, modes: "tty"},
-	{name: "log file as an argument", args: []string{"-L", "DIR/file"}, script: "select 1;", worked: writes, modes: "pipe"},
-	{name: "output file as an argument", args: []string{"-o", "DIR/file"}, script: "select 1;", worked: writes, modes: "pipe"},
+	{name: "log file as an argument", args: []string{"-L", "DIR/file"}, script: "select 1;", worked: writes},
+	{name: "output file as an argument", args: []string{"-o", "DIR/file"}, script: "select 1;", worked: writes},
 	{name: "another terminal", script: "\\o TTY\n\\qecho hello\n\\o", worked: func(w *outside, _ string) bool { return w.typed() }},
 
 	// The network.
 	{name: "TCP", script: `\c "host=127.0.0.1 port=PORT"`, worked: called},
 	{name: "TCP by name", script: `\c "host=localhost hostaddr=127.0.0.1 port=PORT"`, worked: called},
 	{name: "TCP with TLS", script: `\c "host=127.0.0.1 port=PORT sslmode=require"`, worked: called},
-	{name: "TCP by an argument", args: []string{"-h", "127.0.0.1", "-p", "PORT"}, worked: called, modes: "pipe"},
+	{name: "TCP by an argument", args: []string{"-h", "127.0.0.1", "-p", "PORT"}, worked: called},
 	{name: "TCP by the environment", script: "\\setenv PGHOSTADDR 127.0.0.1\n\\setenv PGPORT PORT\n\\c \"port=PORT hostaddr=127.0.0.1\"", worked: called},
 	{name: "abstract socket", script: `\c "host=ABSTRACT port=5432"`, worked: called},
 }
@@ -133,14 +148,17 @@ type outside struct {
 	callers  atomic.Int64
 	master   *os.File // of a terminal that is not psql's
 	tty      string
+	code     string // of a library that writes a file when it is loaded
 }
 
 // files are in the folder, besides a link and a library.
 func files(dir string) map[string]string {
+	service := fmt.Sprintf("[other]\nhost=%s\nport=%d\ndbname=template1\nuser=postgres\n", cluster.Socket, cluster.Port)
 	return map[string]string{
-		"script":      "\\echo IN''CLUDED\n",
-		"service":     fmt.Sprintf("[other]\nhost=%s\nport=%d\ndbname=template1\nuser=postgres\n", cluster.Socket, cluster.Port),
-		"openssl.cnf": "openssl_conf = a\n[a]\nproviders = b\n[b]\nevil = c\ndefault = d\n[c]\nmodule = " + dir + "/evil.so\nactivate = 1\n[d]\nactivate = 1\n",
+		"script":          "\\echo IN''CLUDED\n",
+		"service":         service,
+		"pg_service.conf": service,
+		"openssl.cnf":     "openssl_conf = a\n[a]\nproviders = b\n[b]\nevil = c\ndefault = d\n[c]\nmodule = " + dir + "/evil.so\nactivate = 1\n[d]\nactivate = 1\n",
 	}
 }
 
@@ -215,7 +233,7 @@ func (w *outside) typed() bool {
 
 func (w *outside) fill(s string) string {
 	return strings.NewReplacer("DIR", w.dir, "DBPORT", fmt.Sprint(cluster.Port), "PORT", fmt.Sprint(w.port),
-		"ABSTRACT", w.abstract, "TTY", w.tty, "SOCKET", cluster.Socket).Replace(s)
+		"ABSTRACT", w.abstract, "TTY", w.tty, "SOCKET", cluster.Socket, "HEX", inLines(hex.EncodeToString([]byte(w.code)))).Replace(s)
 }
 
 func (b breakout) run(t *testing.T, c *psql.Cage, w *outside, tty bool) string {
@@ -235,7 +253,11 @@ func (b breakout) run(t *testing.T, c *psql.Cage, w *outside, tty bool) string {
 func TestBreakouts(t *testing.T) {
 	caged, free := newCage(t), newFree(t)
 	evil := library(t)
+	both := 0
 	for _, b := range breakouts {
+		if b.modes == "" {
+			both++
+		}
 		for _, mode := range []string{"pipe", "tty"} {
 			if b.modes != "" && b.modes != mode {
 				continue
@@ -244,12 +266,10 @@ func TestBreakouts(t *testing.T) {
 				var w *outside
 				try := func(c *psql.Cage) (bool, string) {
 					w = newOutside(t)
-					w.put(t, "evil.so", strings.ReplaceAll(evil, placeholder, pad(filepath.Join(w.dir, "file"))))
+					w.code = strings.ReplaceAll(evil, placeholder, pad(filepath.Join(w.dir, "file")))
+					w.put(t, "evil.so", w.code)
 					out := b.run(t, c, w, mode == "tty")
 					return b.worked(w, out), out
-				}
-				if evil == "" && strings.Contains(b.name, "native") {
-					t.Skip("no C compiler: this machine cannot make the library that the probe loads")
 				}
 				if worked, out := try(free); !worked {
 					t.Fatalf("the probe does nothing even without a cage: %s", out)
@@ -260,6 +280,9 @@ func TestBreakouts(t *testing.T) {
 			})
 		}
 	}
+	if both < 46 {
+		t.Errorf("only %d ways out are tried both on pipes and on a terminal", both)
+	}
 }
 
 // placeholder is where the library has the path of the file that it writes.
@@ -267,34 +290,48 @@ var placeholder = strings.Repeat("@", 256)
 
 func pad(path string) string { return path + strings.Repeat("\x00", len(placeholder)-len(path)) }
 
-// library compiles one that writes a file when it is loaded; empty without a compiler.
-func library(t *testing.T) string {
-	gcc, err := exec.LookPath("cc")
-	if err != nil {
-		return ""
+// inLines breaks a long text as a person's editor would.
+func inLines(text string) string {
+	var b strings.Builder
+	for line := range slices.Chunk([]byte(text), 1000) {
+		b.Write(line)
+		b.WriteByte('\n')
 	}
-	dir := t.TempDir()
-	source := `#include <fcntl.h>
+	return b.String()
+}
+
+// library compiles one that writes a file when it is loaded.
+func library(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(compile(t, "evil.so", `#include <fcntl.h>
 #include <unistd.h>
-static volatile char path[] = "` + placeholder + `";
+static volatile char path[] = "`+placeholder+`";
 __attribute__((constructor)) static void run(void) {
 	int fd = open((const char *)path, O_CREAT | O_WRONLY, 0666);
 	write(fd, "code\n", 5);
 	close(fd);
 }
-`
-	if err := os.WriteFile(filepath.Join(dir, "evil.c"), []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cc := exec.Command(gcc, "-shared", "-fPIC", "-w", "-o", "evil.so", "evil.c")
-	cc.Dir = dir
-	if out, err := cc.CombinedOutput(); err != nil {
-		t.Logf("%v: %s", err, out)
-		return ""
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "evil.so"))
+`, "-shared", "-fPIC", "-Os", "-s", "-nostdlib", "-Wl,-z,noseparate-code"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// compile makes a program or library of a C source.
+func compile(t *testing.T, name, source string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; strings.Contains(d, "Test"); d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "source.c"), []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cc := exec.Command("cc", append(flags, "-w", "-o", name, "source.c")...)
+	cc.Dir = dir
+	if out, err := cc.CombinedOutput(); err != nil {
+		t.Fatalf("cc, which deploy/demo/deps.sh installs: %v: %s", err, out)
+	}
+	return filepath.Join(dir, name)
 }
