@@ -293,18 +293,26 @@ func mentions(text string, words ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }
 
-// row counts a DataRow of so many bytes.
-func (d *dialogue) row(bytes int) error {
+// row counts a DataRow of so many bytes, and reports whether with it the result
+// has become large.
+func (d *dialogue) row(bytes int) (large bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.front()
 	if a == nil {
-		return nonsense('D')
+		return false, nonsense('D')
 	}
+	before := weight(a.result)
 	a.result.Rows++
 	a.result.Bytes += int64(bytes)
-	return nil
+	return before < largeResult && weight(a.result) >= largeResult, nil
 }
+
+// largeResult is a quarter of the memory that a caged psql has.
+const largeResult = 128 << 20
+
+// weight is about what a client that keeps a result whole needs for it, in bytes.
+func weight(r session.ResultInfo) int64 { return r.Bytes + 24*r.Rows }
 
 // copied counts and hashes COPY data, in either direction.
 func (d *dialogue) copied(data []byte) error {

@@ -124,13 +124,26 @@ func (l *link) data(f *flow, kind byte, size int) error {
 	}
 	f.copied = kind == 'd'
 	if kind == 'D' {
-		if err := l.talk.row(size); err != nil {
+		large, err := l.talk.row(size)
+		if err != nil {
 			return lost{err.Error()}
+		}
+		if large && !l.c.forwarded {
+			l.adviseOnMemory()
 		}
 	}
 	f.walked += 5
 	f.skip = size
 	return nil
+}
+
+// adviseOnMemory tells psql, which keeps a result whole, what to do before it
+// says no more than that memory is gone.
+func (l *link) adviseOnMemory() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.untold = append(l.untold, notice("this result is larger than 128 MiB, and psql may use 512 MiB here. If it says \"out of memory\", "+
+		"let it read in parts: \\set FETCH_COUNT 1000")...)
 }
 
 // mayShow counts one row, waiting until somebody lets the engineer have more. What

@@ -17,9 +17,13 @@ import (
 	"text/tabwriter"
 
 	"github.com/twokey/twokey/deploy/demo/house"
+	"github.com/twokey/twokey/session/psql"
 )
 
 func main() {
+	if psql.Main() { // this process was started as the launcher of a cage
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
@@ -78,7 +82,7 @@ func run(ctx context.Context, only []string) (err error) {
 var measures = []struct {
 	name string
 	take func(context.Context, *house.House, *sshd) ([]row, error)
-}{{"memory", memory}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}, {"script", script}, {"kill", kill}}
+}{{"memory", memory}, {"cage", cageCost}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}, {"script", script}, {"kill", kill}}
 
 // row is one line of the table.
 type row struct {
