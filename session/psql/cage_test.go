@@ -67,7 +67,7 @@ func playing(role string) string {
 	return fmt.Sprintf("%s=%s %d %s", roleKey, role, cluster.Port, cluster.Socket)
 }
 
-func newCage(t testing.TB) *psql.Cage {
+func newCage(t *testing.T) *psql.Cage {
 	t.Helper()
 	c, err := psql.NewCage(psql.CageOptions{})
 	if err != nil {
