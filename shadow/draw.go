@@ -48,6 +48,7 @@ type status struct {
 	time   string   // where we are in a recording; "" at a live session
 	bottom string   // keys, or a prompt
 	upto   int      // the line before which the pane ends, when it is scrolled back
+	first  int      // the first row of the screen to be shown, when that is (see screen.backTo)
 	over   []string // rows to be shown over the pane, or nil
 }
 
@@ -71,13 +72,7 @@ func (v *View) draw(size session.Size, st status) frame {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	below := v.belowScreen(size)
-	height := size.Rows - below - 3
-	s := v.screen
-	left, top := pan(s.x, s.cols, size.Cols), pan(s.y, s.rows, height)
-	f := frame{x: s.x - left, y: s.y - top}
-	for y := range height {
-		f.rows = append(f.rows, s.draw(top+y, left, size.Cols))
-	}
+	f := v.drawScreen(size.Rows-below-3, size.Cols, st.first)
 	colour, gate := bar, st.gate
 	if !st.open {
 		colour = barShut
@@ -95,6 +90,28 @@ func (v *View) draw(size session.Size, st status) frame {
 		f.rows = append(f.rows, v.pane.draw(size.Cols, below, st.upto)...)
 	}
 	f.rows = append(f.rows, bar+pad(st.bottom, size.Cols)+reset)
+	return f
+}
+
+// aboveStatus is how many rows of a window the screen has.
+func (v *View) aboveStatus(size session.Size) int { return size.Rows - v.belowScreen(size) - 3 }
+
+// drawScreen draws the part of the screen where the cursor is, or what was there
+// before, from a row on. The caller holds mu.
+func (v *View) drawScreen(rows, cols, first int) frame {
+	s := v.screen
+	if first = s.backTo(first, 0, rows); first > 0 {
+		f := frame{y: -1}
+		for y := range rows {
+			f.rows = append(f.rows, s.drawAt(first-1+y, 0, cols))
+		}
+		return f
+	}
+	left, top := pan(s.x, s.cols, cols), pan(s.y, s.rows, rows)
+	f := frame{x: s.x - left, y: s.y - top}
+	for y := range rows {
+		f.rows = append(f.rows, s.draw(top+y, left, cols))
+	}
 	return f
 }
 

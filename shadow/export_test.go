@@ -246,3 +246,6 @@ func (l *stretches) Add(from, to time.Duration) { l.add(stretch{moment{at: from}
 func (l stretches) Holds(from, to time.Duration) bool {
 	return l.holds(moment{at: from}, moment{at: to})
 }
+
+// Past is how much of what was on the screen before is kept.
+func (m *Model) Past() (rows, bytes int) { return len(m.past.rows), m.past.bytes }

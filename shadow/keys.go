@@ -22,6 +22,7 @@ const (
 	keyBack     key = 0x7f
 	keyEnter    key = '\r'
 	keyEsc      key = 0x1b
+	keyTab      key = '\t'
 	keyAll      key = 0x01 // Ctrl-A
 	keyKill     key = 0x0b // Ctrl-K
 	keyNo       key = 0x0e // Ctrl-N

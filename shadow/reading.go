@@ -86,7 +86,8 @@ const help = "Ctrl-K  kill: the gate shuts at once; say why, Enter ends it, Esc 
 	"Ctrl-Y  yes, Ctrl-N  no, Ctrl-A  yes to all in this transaction: to what asks, once it was shown to its end\n" +
 	"Ctrl-T  say a line to the engineer  Ctrl-X  leave: without you the gate may shut\n" +
 	"f  the whole text of the last statement shown; PgUp PgDn Home End turn its pages\n" +
-	"PgUp PgDn and arrows  earlier and later statements    Esc  back    ?  this help"
+	"PgUp PgDn and arrows  earlier and later statements; after Tab: what was on the screen before\n" +
+	"Esc  back to what is now    ?  this help"
 
 // reading is a text shown over the pane, page by page.
 type reading struct {
@@ -163,6 +164,9 @@ func (r *reading) resized(cols, rows int) *reading {
 type pages struct {
 	upto int      // the line before which the list ends, when it is scrolled back
 	over *reading // or nil
+
+	onScreen bool // keys scroll the screen, not the list
+	first    int  // the first row of it that is shown, when that is scrolled back
 }
 
 // open shows a text, or the last statement that is listed when it is "", over the
@@ -183,20 +187,27 @@ func (g *pages) open(text string, v *View, size session.Size) {
 // back closes what is read, or goes back to the newest statement.
 func (g *pages) back() {
 	if g.over == nil {
-		g.upto = 0
+		g.upto, g.first = 0, 0
 	}
 	g.over = nil
 }
 
-// scroll turns pages, or scrolls the list.
-func (g *pages) scroll(k key, v *View) {
+// scroll turns pages, or scrolls the list or the screen.
+func (g *pages) scroll(k key, v *View, size session.Size) {
 	by, known := map[key]int{
 		keyPageUp: -5, keyPageDown: 5, keyUp: -1, keyDown: 1, keyHome: -maxLines, keyLast: maxLines,
 	}[k]
 	switch {
+	case k == keyTab:
+		g.onScreen = !g.onScreen
 	case !known:
 	case g.over != nil:
 		g.over.turn(k)
+	case g.onScreen:
+		if k == keyPageUp || k == keyPageDown {
+			by *= 3
+		}
+		g.first = v.back(g.first, by, size)
 	default:
 		g.upto = v.scrolled(g.upto, by)
 	}

@@ -259,7 +259,7 @@ func (s scene) clone() scene {
 // clone is a screen that shows the same. Nobody reads its lines.
 func (s *screen) clone() *screen {
 	c := *s
-	c.ended, c.carry = nil, strings.Builder{}
+	c.ended, c.carry, c.past = nil, strings.Builder{}, s.past.clone()
 	for i, g := range s.grids {
 		c.grids[i] = slices.Clone(g)
 		for y := range g {
@@ -286,6 +286,7 @@ func (s scene) weight() int {
 			n += g[y].used * cellCost
 		}
 	}
+	n += s.screen.past.bytes
 	for _, q := range s.questions {
 		n += len(q.text)
 	}

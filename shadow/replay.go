@@ -388,7 +388,7 @@ func (u *replayUI) look(k key) {
 	case u.over == nil && k == keyLast:
 		u.toEnd()
 	default:
-		u.scroll(k, u.reel.view)
+		u.scroll(k, u.reel.view, u.window())
 	}
 }
 

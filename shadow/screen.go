@@ -44,6 +44,7 @@ type screen struct {
 	nowrap      bool
 	insert      bool
 	newline     bool // LF also returns: without a terminal nobody has added the CR
+	past        history
 
 	// ended is called with the text of each line that is ended by a line
 	// end, however many rows it had, in pieces of about maxPiece; nil when
@@ -288,6 +289,9 @@ func (s *screen) scrollUp(y, n int) {
 	if s.ended != nil && y == 0 && s.on == 0 {
 		s.carryAway(g[:n])
 	}
+	if y == 0 {
+		s.leave(g[:n])
+	}
 	turn(g, n)
 	for i := len(g) - n; i < len(g); i++ {
 		g[i].forget(s.pen.bg)
@@ -336,6 +340,7 @@ func (s *screen) resize(cols, rows int) {
 		return
 	}
 	above := max(s.y-rows+1, 0)
+	s.leave(s.grid()[:above])
 	for i, g := range s.grids {
 		if g == nil {
 			continue

@@ -310,7 +310,7 @@ func (u *seatUI) scroll(k key) {
 		u.asking.page.turn(k)
 		return
 	}
-	u.pages.scroll(k, u.view)
+	u.pages.scroll(k, u.view, u.size)
 }
 
 func (u *seatUI) enter() {
@@ -441,7 +441,7 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 		who = append(who, want.Reason)
 	}
 	st := status{
-		me: known.me, with: "also here: ", open: known.gate.Open, upto: u.upto,
+		me: known.me, with: "also here: ", open: known.gate.Open, upto: u.upto, first: u.first,
 		who:    " " + Clean(strings.Join(who, " · ")),
 		gate:   Clean(" gate " + known.gate.String() + " · " + Stored(known.tape)),
 		bottom: u.bottom(known),
@@ -482,8 +482,13 @@ func (u *seatUI) bottom(known facts) string {
 		return " " + strings.ToUpper(u.asking.wants()) + ": Esc shows it  ^K kill"
 	case u.over != nil:
 		return fmt.Sprintf(" ^K kill  %sEsc back  page %d of %d: PgUp PgDn Home End", u.news(), u.over.page+1, len(u.over.pages))
+	case u.first != 0:
+		return " THE SCREEN AS IT WAS (Esc) " + keys + "? help"
 	case u.upto != 0:
 		return " scrolled back (Esc) " + keys + "f full  ? help"
+	}
+	if u.onScreen {
+		return keys + "PgUp screen  ? help"
 	}
 	return keys + "f full text  ? help"
 }

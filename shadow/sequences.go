@@ -150,6 +150,9 @@ func (s *screen) tab(n int, back bool) {
 func (s *screen) eraseBy(p params, final byte) {
 	bg, g := s.pen.bg, s.grid()
 	mode := p.or(0, 0)
+	if final == 'J' && (mode == 2 || mode == 0 && s.x == 0 && s.y == 0) {
+		s.cleared()
+	}
 	switch {
 	case final == 'X':
 		s.row().erase(s.x, min(s.x+p.or(0, 1), s.cols), s.cols, bg)

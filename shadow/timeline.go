@@ -193,7 +193,7 @@ func (u *replayUI) farewell() error {
 // picture is the frame.
 func (u *replayUI) picture() frame {
 	w := u.reel.where()
-	st := status{who: u.who(), bottom: u.bottom(w), upto: u.upto, with: "watched by ", time: u.timeline(w)}
+	st := status{who: u.who(), bottom: u.bottom(w), upto: u.upto, first: u.first, with: "watched by ", time: u.timeline(w)}
 	if st.open, st.gate = u.reel.view.gate(); st.gate != "" {
 		st.gate = ": " + st.gate
 	}
@@ -274,7 +274,7 @@ func (u *replayUI) bottom(w whereabouts) string {
 	if u.clock.since.IsZero() {
 		keys = strings.Replace(keys, "stop", "play", 1)
 	}
-	if u.upto != 0 {
+	if u.upto != 0 || u.first != 0 {
 		keys = " scrolled back (Esc) " + keys
 	}
 	if u.find != nil {
