@@ -183,15 +183,6 @@ func (c cell) disputed() bool {
 	return c.half != tail
 }
 
-// legible is a style in which text is seen: not in the colour of its background.
-func (s style) legible() style {
-	if s.fg == s.bg && s.fg != 0 {
-		s.fg = 0
-		s.attr |= reverse
-	}
-	return s
-}
-
 // draw is the last rows of the pane, or earlier ones when scrolled back. The
 // newest statement has all the rows it needs, and so has what runs; others one.
 func (p *pane) draw(cols, rows, end int) []string {

@@ -249,3 +249,17 @@ func (l stretches) Holds(from, to time.Duration) bool {
 
 // Past is how much of what was on the screen before is kept.
 func (m *Model) Past() (rows, bytes int) { return len(m.past.rows), m.past.bytes }
+
+// Seen is the look of a cell for whoever watches, which is the same when it is taken twice.
+func (m *Model) Seen(x, y int) string {
+	once := m.grid()[y].at(x).style.legible()
+	if once != once.legible() {
+		return "not the same twice"
+	}
+	return once.sgr()
+}
+
+// Frame is what a seat sends to a terminal that shows nothing yet.
+func (v *View) Frame(size session.Size) string {
+	return update(frame{}, v.draw(size, status{who: " alice", gate: " gate open", bottom: " ^K kill"}))
+}

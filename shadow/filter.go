@@ -218,10 +218,13 @@ func (f *Filter) endRune() {
 	f.rune = f.rune[:0]
 }
 
-// appendRune drops what a terminal would not show as a character: C1 controls
-// and format characters, which reorder or hide text.
+// appendRune drops what a terminal would not show as a character: C1 controls,
+// format characters, which reorder or hide text, and what is never seen.
 func appendRune(out []byte, r rune) []byte {
-	if r >= 0x7f && r < 0xa0 || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+	if r >= 0xa0 && r < 0xad || r >= 0xae && r < 0x300 || r >= 0x2500 && r < 0x2580 { // most that is not ASCII
+		return utf8.AppendRune(out, r)
+	}
+	if r >= 0x7f && r < 0xa0 || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 		return out
 	}
 	return utf8.AppendRune(out, r)

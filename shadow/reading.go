@@ -22,10 +22,12 @@ const lineBreak = '↵'
 const maxText = 1 << 20
 
 // oneLine is a statement as one line of clean text: a run of white space is a
-// space, or lineBreak, which stands for nothing else in it.
+// space, or lineBreak, which stands for nothing else in it. What is never seen is
+// shown once in a run as a replacement character: a name with it is another name.
 func oneLine(s string) string {
 	var b strings.Builder
 	var gap rune
+	unseen := false
 	for _, r := range shorten(s) {
 		switch {
 		case r == '\n' || r == '\r':
@@ -34,7 +36,8 @@ func oneLine(s string) string {
 		case unicode.IsSpace(r):
 			gap = max(gap, ' ')
 			continue
-		case r >= 0x7f && len(appendRune(nil, r)) == 0: // not shown: no end of a gap
+		case r >= 0x7f && len(appendRune(nil, r)) == 0: // no end of a gap
+			unseen = true
 			continue
 		case r == lineBreak:
 			r = utf8.RuneError
@@ -42,8 +45,14 @@ func oneLine(s string) string {
 		if gap != 0 && b.Len() > 0 {
 			b.WriteRune(gap)
 		}
-		gap = 0
+		if unseen {
+			b.WriteRune(utf8.RuneError)
+		}
+		gap, unseen = 0, false
 		b.WriteRune(r)
+	}
+	if unseen {
+		b.WriteRune(utf8.RuneError)
 	}
 	return Clean(b.String())
 }

@@ -160,7 +160,9 @@ func TestWhiteSpaceHidesNothing(t *testing.T) {
 		" ":          "select 1; delete from orders;",
 		"\t":         "select 1; delete from orders;",
 		"\u00a0":     "select 1; delete from orders;",
-		" \u200b":    "select 1; delete from orders;",
+		" \u200b":    "select 1; �delete from orders;",
+		"\u200b":     "select 1;�delete from orders;",
+		"\u3164":     "select 1;�delete from orders;",
 		" ↵":         "select 1; � � �",
 		"-- x\r\n\t": "select 1;-- x↵-- x↵",
 	}
