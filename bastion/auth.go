@@ -163,7 +163,7 @@ func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.Keyboar
 			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
 		}
 		now := time.Now()
-		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Expires: now.Add(c.server.LoginLasts)}
+		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Issued: now, Expires: now.Add(c.server.LoginLasts)}
 		return visitor{who: who, key: key, signedIn: now}.permit(), nil
 	}
 }

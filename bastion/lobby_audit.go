@@ -73,8 +73,7 @@ func (v *visit) did(what session.DeedType, id, text string) {
 }
 
 func (v *visit) auditCommand() *cobra.Command {
-	var since, until string
-	var asJSON bool
+	var f auditFilter
 	c := &cobra.Command{
 		Use:   "audit",
 		Short: "who came, asked, watched, killed, looked and was refused (auditors)",
@@ -86,49 +85,56 @@ func (v *visit) auditCommand() *cobra.Command {
 			if v.server.Ledger == nil {
 				return errNoArchive
 			}
-			return audit(c.Context(), v.server.Ledger.Deeds, since, until, asJSON, c.OutOrStdout(), c.ErrOrStderr())
+			return audit(c.Context(), v.server.Ledger.Deeds, f, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	auditFlags(c, &since, &until, &asJSON)
+	f.flags(c)
 	return c
 }
 
-func auditFlags(c *cobra.Command, since, until *string, asJSON *bool) {
-	c.Flags().StringVar(since, "since", "1d", "since when: 7d, 12h, 2026-11-23 or RFC 3339")
-	c.Flags().StringVar(until, "until", "", "until when: the same")
-	c.Flags().BoolVar(asJSON, "json", false, "one JSON object a line")
+// auditFilter says which deeds, and how they are shown.
+type auditFilter struct {
+	since, until string
+	what         string
+	asJSON       bool
+}
+
+func (f *auditFilter) flags(c *cobra.Command) {
+	c.Flags().StringVar(&f.since, "since", "1d", "since when: 7d, 12h, 2026-11-23 or RFC 3339")
+	c.Flags().StringVar(&f.until, "until", "", "until when: the same")
+	c.Flags().StringVar(&f.what, "what", "", "only deeds of one `kind`: certificate (all that were issued, with their serials), revoked, killed, refused, ...")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "one JSON object a line")
 }
 
 // AuditCommand is the same on an auditor's own machine.
 func AuditCommand(deeds func(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error]) *cobra.Command {
-	var since, until string
-	var asJSON bool
+	var f auditFilter
 	c := &cobra.Command{
 		Use: "audit", Short: "who came, asked, watched, killed, looked and was refused", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return audit(c.Context(), deeds, since, until, asJSON, c.OutOrStdout(), c.ErrOrStderr())
+			return audit(c.Context(), deeds, f, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	auditFlags(c, &since, &until, &asJSON)
+	f.flags(c)
 	return c
 }
 
 // audit prints what was done, as it is read.
 func audit(ctx context.Context, deeds func(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error],
-	since, until string, asJSON bool, out, errs io.Writer) error {
+	f auditFilter, out, errs io.Writer) error {
 	now := time.Now()
-	from, err := Moment(since, now)
+	from, err := Moment(f.since, now)
 	if err != nil {
 		return err
 	}
-	to, err := Moment(until, now)
+	to, err := Moment(f.until, now)
 	if err != nil {
 		return err
 	}
 	if to.IsZero() {
 		to = now
 	}
-	whole := true
+	whole, found := true, false
 	lines := json.NewEncoder(out)
 	for d, err := range deeds(ctx, from, to) {
 		if err != nil {
@@ -136,8 +142,12 @@ func audit(ctx context.Context, deeds func(ctx context.Context, since, until tim
 			fmt.Fprintf(errs, "twokey: %s\n", session.OneLine(err.Error(), 1000))
 			continue
 		}
+		if f.what != "" && string(d.What) != f.what {
+			continue
+		}
+		found = true
 		d = cleanDeed(d)
-		if asJSON {
+		if f.asJSON {
 			err = lines.Encode(d)
 		} else {
 			_, err = fmt.Fprintln(out, deedLine(d))
@@ -148,6 +158,9 @@ func audit(ctx context.Context, deeds func(ctx context.Context, since, until tim
 	}
 	if !whole {
 		return failure{statusFailed, "the trail is not whole"}
+	}
+	if !found && f.what != "" {
+		fmt.Fprintf(errs, "twokey: nothing of the kind %s in that time\n", session.OneLine(f.what, 40))
 	}
 	return nil
 }

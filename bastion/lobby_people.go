@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,11 +44,29 @@ func (v *visit) login(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("no certificate could be made: %w", err)
 	}
-	v.did(session.DeedCertificate, "", fmt.Sprintf("%d for %s, until %s", cert.Serial, fingerprint(v.key), time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)))
+	if err := v.enlist(cert); err != nil {
+		return err
+	}
 	v.log.Info("certificate issued", "serial", cert.Serial, "key_id", cert.KeyId, "key", fingerprint(v.key),
 		"until", time.Unix(int64(cert.ValidBefore), 0).UTC())
 	_, err = w.Write(ssh.MarshalAuthorizedKey(cert))
 	return err
+}
+
+// enlist puts a certificate on the list of those that were issued, which the ledger
+// is. One that is not on it is not given out.
+func (v *visit) enlist(cert *ssh.Certificate) error {
+	if v.server.Ledger == nil {
+		return nil
+	}
+	until := time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)
+	err := v.server.Ledger.Note(session.Deed{What: session.DeedCertificate, Who: &v.who, From: v.conn.from, Serial: cert.Serial,
+		Text: fmt.Sprintf("%d for %s, until %s", cert.Serial, fingerprint(v.key), until)})
+	if err != nil {
+		v.log.Error("a certificate could not be listed, and was not given out", "error", err)
+		return errors.New("the ledger does not take what is issued; there is no certificate until it does")
+	}
+	return nil
 }
 
 func (v *visit) whoamiCommand() *cobra.Command {

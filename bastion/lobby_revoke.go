@@ -13,10 +13,10 @@ import (
 	"github.com/twokey/twokey/session"
 )
 
-// This file lets an admin keep a person out: what they have here ends, and what
-// they could come in with is refused.
+// This file lets an admin keep a person out, or what somebody came in with: what they
+// have here ends, and what they could come in with is refused.
 
-// Revocations is the list of people who are not let in any more.
+// Revocations is the list of who and what is not let in any more.
 type Revocations interface {
 	// Why says why a person is not let in on the strength of what was proven
 	// at some time, in words for them, or "".
@@ -34,54 +34,116 @@ func (noRevocations) Add(certs.Revocation) error {
 }
 
 func (v *visit) revokeCommand() *cobra.Command {
-	var undo bool
+	var what revoked
 	c := &cobra.Command{
-		Use:   "revoke PERSON REASON",
-		Short: "keep a person out: their sessions and seats end, their certificates are refused (admins); --undo lets them log in again",
+		Use: "revoke PERSON|--serial N|--before TIME REASON",
+		Short: "keep a person out, or one certificate, or all that were issued before some time: sessions and seats end, " +
+			"certificates are refused (admins); --undo lets a person log in again, or a certificate count",
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return misuse("revoke whom? %s", v.server.command("revoke PERSON reason"))
+			r, err := what.revocation(args, time.Now())
+			if err != nil {
+				return misuse("%s: %s", err, v.server.command("revoke PERSON reason"))
 			}
-			return v.revoke(c.OutOrStdout(), args[0], strings.Join(args[1:], " "), undo)
+			return v.revoke(c.OutOrStdout(), r)
 		},
 	}
-	c.Flags().BoolVar(&undo, "undo", false, "let the person log in again")
+	c.Flags().BoolVar(&what.undo, "undo", false, "let the person log in again, or the certificate count")
+	c.Flags().Uint64Var(&what.serial, "serial", 0, "the certificate with this `number`; audit --what certificate lists them")
+	c.Flags().StringVar(&what.before, "before", "", "all that was logged in for before: now, 2h, 2026-11-23 or RFC 3339")
 	return c
+}
+
+// revoked is what the command line says.
+type revoked struct {
+	undo   bool
+	serial uint64
+	before string
+}
+
+// revocation reads it: one of a person, a serial and a time, and a reason.
+func (w revoked) revocation(words []string, now time.Time) (r certs.Revocation, err error) {
+	r.Restored = w.undo
+	switch {
+	case w.serial != 0 && w.before != "":
+		return r, errors.New("a certificate, or all from before some time")
+	case w.serial != 0:
+		r.Serial = w.serial
+	case w.before != "" && w.undo:
+		return r, errors.New("that can not be undone, and need not: everybody can log in again")
+	case w.before == "now":
+		r.Before = now.UTC()
+	case w.before != "":
+		if r.Before, err = Moment(w.before, now); err != nil {
+			return r, err
+		}
+		if r.Before = r.Before.UTC(); r.Before.After(now) {
+			return r, errors.New("what is yet to come can not be revoked")
+		}
+	case len(words) == 0 || session.OneLine(words[0], maxAnswer) == "":
+		return r, errors.New("revoke whom?")
+	default:
+		r.Person, words = session.OneLine(words[0], maxAnswer), words[1:]
+	}
+	r.Why = session.OneLine(strings.Join(words, " "), maxAnswer)
+	return r, nil
+}
+
+// whom says what a revocation is about.
+func whom(r certs.Revocation) string {
+	switch {
+	case r.Serial != 0:
+		return fmt.Sprintf("certificate %d", r.Serial)
+	case !r.Before.IsZero():
+		return "what was issued before " + r.Before.Format(time.RFC3339)
+	}
+	return r.Person
 }
 
 // revokePatience is how long the command waits for the sessions to have ended.
 const revokePatience = 10 * time.Second
 
-func (v *visit) revoke(w io.Writer, name, why string, undo bool) error {
+func (v *visit) revoke(w io.Writer, r certs.Revocation) error {
 	if !v.admin() {
 		return refusal("only admins keep people out: %s", orNobody(v.server.Admins))
 	}
-	r := certs.Revocation{
-		Person: session.OneLine(name, maxAnswer), By: v.who.Name, Why: session.OneLine(why, maxAnswer), Restored: undo,
+	r.By = v.who.Name
+	is := v.server.meant(&r)
+	if !r.Restored && is(v.who) {
+		if r.Before.IsZero() {
+			return refusal("you would keep yourself out; ask another admin")
+		}
+		return refusal("you would keep yourself out: log in anew first (--before is %s, and your login is from %s)",
+			r.Before.Format(time.RFC3339), v.who.Credential.Issued.UTC().Format(time.RFC3339))
 	}
-	if r.Person == "" {
-		return misuse("revoke whom? %s", v.server.command("revoke PERSON reason"))
-	}
-	is := v.server.named(&r)
-	if !undo && is(v.who) {
-		return refusal("you would keep yourself out; ask another admin")
-	}
-	v.log.Warn("revocation", "revoked", r.Person, "subject", r.Subject, "why", r.Why, "undo", undo)
+	v.log.Warn("revocation", "revoked", whom(r), "subject", r.Subject, "why", r.Why, "undo", r.Restored)
 	what := session.DeedRevoked
-	if undo {
+	if r.Restored {
 		what = session.DeedReinstated
 	}
-	v.did(what, "", strings.TrimSuffix(r.Person+": "+r.Why, ": "))
+	v.did(what, "", strings.TrimSuffix(whom(r)+": "+r.Why, ": "))
 	failed := v.server.Revocations.Add(r)
-	if undo {
-		if failed == nil {
+	if r.Restored {
+		if failed == nil && r.Serial != 0 {
+			fmt.Fprintf(w, "%s counts again\n", whom(r))
+		} else if failed == nil {
 			fmt.Fprintf(w, "%s may log in again; certificates from before now stay refused\n", r.Person)
 		}
 		return failed
 	}
 	sessions, seats, connections := v.server.expel(is, session.Cause{Code: session.Revoked, By: v.who.Name, Text: r.Why})
-	fmt.Fprintf(w, "%s is kept out: %d sessions ended, %d seats given up, %d connections closed\n", r.Person, sessions, seats, connections)
+	fmt.Fprintf(w, "%s is kept out: %d sessions ended, %d seats given up, %d connections closed\n", whom(r), sessions, seats, connections)
 	return failed
+}
+
+// meant says whose things end with a revocation.
+func (s *Server) meant(r *certs.Revocation) func(session.Identity) bool {
+	switch {
+	case r.Serial != 0:
+		return func(who session.Identity) bool { return who.Credential.Serial == r.Serial }
+	case !r.Before.IsZero():
+		return func(who session.Identity) bool { return who.Credential.Issued.Before(r.Before) }
+	}
+	return s.named(r)
 }
 
 // named says who a name means: everyone who goes by it, and, if one of them is

@@ -7,8 +7,8 @@
 // is written down in judge.go, and whatever is not exactly as we would
 // have issued it is refused.
 //
-// It knows nothing of connections or browsers. The only file it reads is the
-// list of revoked people.
+// It knows nothing of browsers, and of connections only that to an ssh-agent which
+// holds a key of its own. The only file it reads is the list of what is revoked.
 package certs
 
 import (
@@ -56,11 +56,21 @@ type Options struct {
 	UserCA ssh.Signer
 	HostCA ssh.Signer
 	TTL    time.Duration // of issued certificates, and the most that is accepted; at most MaxTTL
+	// OldUserCAs are user CAs of before: what they signed is accepted for a while.
+	OldUserCAs []OldCA
+	// OtherHostCAs are those of before and those to come, which clients shall trust too.
+	OtherHostCAs []ssh.PublicKey
 	// SourceAddress binds an issued certificate to the address it was asked
 	// for from, and refuses one that is not bound.
 	SourceAddress bool
 	// Revoked may be nil.
 	Revoked *Revocations
+}
+
+// OldCA is a CA that signs no more.
+type OldCA struct {
+	Key   ssh.PublicKey
+	Until time.Time // from then on nothing that it signed is accepted
 }
 
 // Authority issues certificates and judges them. It is safe for concurrent use.
@@ -78,6 +88,16 @@ func NewAuthority(o Options) (*Authority, error) {
 	}
 	if sameKey(o.UserCA.PublicKey(), o.HostCA.PublicKey()) {
 		return nil, errors.New("the user CA and the host CA are the same key; each needs its own")
+	}
+	for _, old := range o.OldUserCAs {
+		if old.Key == nil || !keyTypes[old.Key.Type()] || sameKey(old.Key, o.HostCA.PublicKey()) {
+			return nil, errors.New("an old user CA is no plain ed25519 or ecdsa key, or is the host CA")
+		}
+	}
+	for _, other := range o.OtherHostCAs {
+		if other == nil || !keyTypes[other.Type()] || sameKey(other, o.UserCA.PublicKey()) {
+			return nil, errors.New("another host CA is no plain ed25519 or ecdsa key, or is the user CA")
+		}
 	}
 	if o.TTL <= 0 || o.TTL > MaxTTL {
 		return nil, fmt.Errorf("the lifetime of certificates is %s; it must be more than 0 and at most %s", o.TTL, MaxTTL)
@@ -177,5 +197,14 @@ func address(from string) (netip.Addr, error) {
 	return addr.Unmap().WithZone(""), err
 }
 
-// UserCA is the public half of the user CA, as one line of authorized_keys.
-func (a *Authority) UserCA() string { return string(ssh.MarshalAuthorizedKey(a.o.UserCA.PublicKey())) }
+// UserCA is the public half of the user CA, and of those before it that still count,
+// each as one line of authorized_keys.
+func (a *Authority) UserCA() string {
+	lines := string(ssh.MarshalAuthorizedKey(a.o.UserCA.PublicKey()))
+	for _, old := range a.o.OldUserCAs {
+		if time.Now().Before(old.Until) {
+			lines += string(ssh.MarshalAuthorizedKey(old.Key))
+		}
+	}
+	return lines
+}

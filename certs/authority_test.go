@@ -121,7 +121,8 @@ func TestWhatIsIssuedIsIdentified(t *testing.T) {
 			}
 			want := alice
 			want.Credential = session.Credential{
-				Key: ssh.FingerprintSHA256(key), Serial: cert.Serial, Expires: time.Unix(int64(cert.ValidBefore), 0), From: "198.51.100.9:1234",
+				Key: ssh.FingerprintSHA256(key), Serial: cert.Serial,
+				Issued: time.Unix(int64(cert.ValidAfter)+60, 0), Expires: time.Unix(int64(cert.ValidBefore), 0), From: "198.51.100.9:1234",
 			}
 			if !reflect.DeepEqual(who, want) {
 				t.Errorf("identified %+v\nwant       %+v", who, want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -46,14 +47,19 @@ func (a *Authority) Identify(cert *ssh.Certificate, from string) (session.Identi
 	}
 	who.Credential = session.Credential{
 		Key: ssh.FingerprintSHA256(cert.Key), Serial: cert.Serial,
-		Expires: time.Unix(int64(cert.ValidBefore), 0), From: from,
+		Issued: issued(cert), Expires: time.Unix(int64(cert.ValidBefore), 0), From: from,
 	}
 	return who, nil
 }
 
+// issued is when the person had logged in for a certificate. Its beginning lies before that.
+func issued(cert *ssh.Certificate) time.Time {
+	return time.Unix(int64(cert.ValidAfter), 0).Add(clockSkew)
+}
+
 func (a *Authority) judge(cert *ssh.Certificate, from string, now time.Time) (who session.Identity, err error) {
 	for _, check := range []func() error{
-		func() error { return a.signed(cert) },
+		func() error { return a.signed(cert, now) },
 		func() error { return a.inTime(cert, now) },
 		func() error { return a.exact(cert, from) },
 		func() error { who, err = carried(cert); return err },
@@ -67,7 +73,7 @@ func (a *Authority) judge(cert *ssh.Certificate, from string, now time.Time) (wh
 }
 
 // signed checks type, key, authority and signature.
-func (a *Authority) signed(cert *ssh.Certificate) error {
+func (a *Authority) signed(cert *ssh.Certificate, now time.Time) error {
 	switch {
 	case cert == nil || cert.Key == nil || cert.SignatureKey == nil || cert.Signature == nil:
 		return reject("it is not whole")
@@ -75,7 +81,7 @@ func (a *Authority) signed(cert *ssh.Certificate) error {
 		return reject("it is the certificate of a host, not of a person")
 	case !keyTypes[cert.Key.Type()]:
 		return reject("it is for a key of type %s, which is not accepted here", cert.Key.Type())
-	case !sameKey(cert.SignatureKey, a.o.UserCA.PublicKey()):
+	case !a.isOurs(cert.SignatureKey, now):
 		return renew("it was signed by another authority")
 	case len(cert.ValidPrincipals) != 1:
 		return renew("it is not for exactly one person")
@@ -88,6 +94,13 @@ func (a *Authority) signed(cert *ssh.Certificate) error {
 		return reject("it is not valid: %s", err)
 	}
 	return nil
+}
+
+// isOurs reports whether a key is the user CA, or one before it whose time is not over.
+func (a *Authority) isOurs(key ssh.PublicKey, now time.Time) bool {
+	return sameKey(key, a.o.UserCA.PublicKey()) || slices.ContainsFunc(a.o.OldUserCAs, func(old OldCA) bool {
+		return sameKey(key, old.Key) && now.Before(old.Until)
+	})
 }
 
 // inTime checks the validity, and that it is no longer than we would issue.
@@ -171,7 +184,8 @@ func (a *Authority) revoked(cert *ssh.Certificate, who session.Identity) error {
 	if a.o.Revoked == nil {
 		return nil
 	}
-	if why := a.o.Revoked.Why(who, time.Unix(int64(cert.ValidAfter), 0).Add(clockSkew+time.Second)); why != "" {
+	who.Credential = session.Credential{Serial: cert.Serial, Issued: issued(cert)}
+	if why := a.o.Revoked.Why(who, issued(cert).Add(time.Second)); why != "" { // a certificate knows whole seconds only
 		return Rejection{Reason: why}
 	}
 	return nil

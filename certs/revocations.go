@@ -15,13 +15,18 @@ import (
 	"github.com/twokey/twokey/session"
 )
 
-// This file keeps the list of people who are not let in any more, whatever
-// certificate they have. It is the only file that this package keeps: a line of
-// JSON for each decision, never changed, only added to.
+// This file keeps the list of what is revoked: people, whatever certificate they
+// have; single certificates; and all that were issued before some time, as when a key
+// or the identity provider was in wrong hands. It is the only file that this package
+// keeps: a line of JSON for each decision, never changed, only added to.
 
-// Revocation is one decision of an admin's about a person.
+// Revocation is one decision of an admin's: about a person, a certificate, or all
+// certificates of before.
 type Revocation struct {
-	Person  string `json:"person"`            // the name they go by
+	Serial uint64    `json:"serial,omitempty"` // the certificate's
+	Before time.Time `json:"before,omitzero"`  // what was issued, or logged in for, before then
+
+	Person  string `json:"person,omitempty"`  // the name they go by
 	Issuer  string `json:"issuer,omitempty"`  // with Subject: who that is, where it was known
 	Subject string `json:"subject,omitempty"` //
 	// SamePerson is the claim that tells other accounts of theirs, where it was known.
@@ -29,18 +34,35 @@ type Revocation struct {
 	By         string    `json:"by"`                 // the admin
 	Why        string    `json:"why,omitempty"`      // in words
 	Time       time.Time `json:"time"`               // of the decision
-	Restored   bool      `json:"restored,omitempty"` // they may come in again, with a new login
+	Restored   bool      `json:"restored,omitempty"` // they may come in again, with a new login; the certificate counts again
 }
 
-// about reports whether the decision is about this person. The name counts in
-// any case, as refusing one person too many is the lesser evil.
-func (r Revocation) about(who session.Identity) bool {
+// about reports whether the decision is about this person, or what they came with.
+// The name counts in any case, as refusing one person too many is the lesser evil.
+// proven is when they logged in.
+func (r Revocation) about(who session.Identity, proven time.Time) bool {
+	switch {
+	case r.Serial != 0:
+		return r.Serial == who.Credential.Serial
+	case !r.Before.IsZero() && !who.Credential.Issued.IsZero():
+		return who.Credential.Issued.Before(r.Before)
+	case !r.Before.IsZero():
+		return proven.Before(r.Before)
+	}
 	return strings.EqualFold(r.Person, who.Name) || r.Subject != "" && r.Issuer == who.Issuer && r.Subject == who.Subject ||
 		r.SamePerson != "" && r.SamePerson == who.SamePerson
 }
 
-// sound reports whether it says about whom it is and who decided it.
-func (r Revocation) sound() bool { return r.Person != "" && !r.Time.IsZero() }
+// sound reports whether it says about whom or what it is, and about one of them.
+func (r Revocation) sound() bool {
+	about := 0
+	for _, is := range []bool{r.Person != "", r.Serial != 0, !r.Before.IsZero()} {
+		if is {
+			about++
+		}
+	}
+	return about == 1 && !r.Time.IsZero() && (r.Before.IsZero() || !r.Restored && !r.Before.After(r.Time))
+}
 
 // Revocations is the list. It is safe for concurrent use.
 type Revocations struct {
@@ -56,7 +78,7 @@ func OpenRevocations(path string) (*Revocations, error) {
 	l := &Revocations{path: path}
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the list of revoked people: %w", err)
+		return nil, fmt.Errorf("the list of what is revoked: %w", err)
 	}
 	for n, line := range bytes.Split(data, []byte("\n")) {
 		if len(line) == 0 {
@@ -64,7 +86,7 @@ func OpenRevocations(path string) (*Revocations, error) {
 		}
 		r, err := readRevocation(line)
 		if err != nil {
-			return nil, fmt.Errorf("the list of revoked people, %s:%d: %w", path, n+1, err)
+			return nil, fmt.Errorf("the list of what is revoked, %s:%d: %w", path, n+1, err)
 		}
 		l.list = append(l.list, r)
 	}
@@ -91,7 +113,7 @@ func (l *Revocations) Add(r Revocation) error {
 	defer l.mu.Unlock()
 	r.Time = time.Now().UTC()
 	if !r.sound() {
-		return errors.New("a revocation is about somebody")
+		return errors.New("a revocation is about a person, a certificate, or what is from before some time in the past")
 	}
 	l.list = append(l.list, r)
 	if err := l.write(r); err != nil {
@@ -127,22 +149,44 @@ func (l *Revocations) write(r Revocation) error {
 }
 
 // Why says why a person is not let in on the strength of what was proven to us
-// at some time, or "". It is the last decision about them that counts; after they were restored,
-// what is from before is still no good.
+// at some time, or "". Of the decisions about a person the last one counts; after they were
+// restored, what is from before is still no good. The same holds for those about one
+// certificate. What was issued before some time stays refused.
 func (l *Revocations) Why(who session.Identity, proven time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	person, serial := true, who.Credential.Serial != 0 // not yet decided
 	for i := len(l.list) - 1; i >= 0; i-- {
 		r := l.list[i]
-		switch {
-		case !r.about(who):
-		case !r.Restored:
-			return strings.TrimSuffix(fmt.Sprintf("%s revoked you on %s: %s", r.By, r.Time.Format("2006-01-02 15:04 UTC"), r.Why), ": ")
-		case proven.Before(r.Time):
-			return "it is from before you were restored; log in again"
-		default:
-			return ""
+		if !r.about(who, proven) || r.Person != "" && !person || r.Serial != 0 && !serial {
+			continue
+		}
+		if why := r.why(proven); why != "" {
+			return why
+		}
+		if r.Person != "" {
+			person = false
+		} else {
+			serial = false
 		}
 	}
 	return ""
+}
+
+// why is what a decision about them means for what was proven at some time.
+func (r Revocation) why(proven time.Time) string {
+	what := "you"
+	switch {
+	case r.Serial != 0 && r.Restored:
+		return ""
+	case r.Serial != 0:
+		what = "this certificate"
+	case !r.Before.IsZero():
+		what = "all logins from before " + r.Before.Format("2006-01-02 15:04 UTC")
+	case r.Restored && proven.Before(r.Time):
+		return "it is from before you were restored; log in again"
+	case r.Restored:
+		return ""
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%s revoked %s on %s: %s", r.By, what, r.Time.Format("2006-01-02 15:04 UTC"), r.Why), ": ")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/certs"
+	"github.com/twokey/twokey/session"
 )
 
 // revoked is a list with one decision on it, in no file that lasts.
@@ -55,6 +56,66 @@ func TestRevocations(t *testing.T) {
 	add(certs.Revocation{Person: "al", Issuer: alice.Issuer, Subject: alice.Subject, By: "dana"})
 	says("the last decision counts", "dana revoked you", time.Now())
 
+}
+
+// One certificate, or all of before, are no good; the person may log in again.
+func TestRevocationOfCertificates(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "revoked.jsonl")
+	list, err := certs.OpenRevocations(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	with := func(serial uint64, issued time.Time) session.Identity {
+		who := alice
+		who.Credential = session.Credential{Serial: serial, Issued: issued}
+		return who
+	}
+	add := func(r certs.Revocation) {
+		t.Helper()
+		r.By = "sam"
+		if err := list.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := func(what string, who session.Identity, want string) {
+		t.Helper()
+		again, err := certs.OpenRevocations(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range []*certs.Revocations{list, again} {
+			if got := l.Why(who, time.Now()); !strings.Contains(got, want) || want == "" && got != "" {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+	}
+	add(certs.Revocation{Serial: 7, Why: "seen on a wiki"})
+	says("that one", with(7, now), "sam revoked this certificate on")
+	says("another one of hers", with(8, now), "")
+	says("a login without one", with(0, now), "")
+	add(certs.Revocation{Serial: 7, Restored: true})
+	says("that one again", with(7, now), "")
+	add(certs.Revocation{Before: now.Add(-time.Hour)})
+	says("of before", with(8, now.Add(-2*time.Hour)), "sam revoked all logins from before")
+	says("of after", with(8, now), "")
+	add(certs.Revocation{Person: alice.Name})
+	add(certs.Revocation{Serial: 7, Restored: true})
+	says("a certificate restored is no person restored", with(7, now), "sam revoked you")
+	add(certs.Revocation{Person: alice.Name, Restored: true})
+	says("a person restored", with(8, time.Now()), "")
+	says("a person restored keeps what is revoked besides", with(8, now.Add(-2*time.Hour)), "sam revoked all logins from before")
+	add(certs.Revocation{Serial: 9})
+	add(certs.Revocation{Person: alice.Name, Restored: true})
+	says("as this one", with(9, time.Now()), "sam revoked this certificate")
+	for what, r := range map[string]certs.Revocation{
+		"nothing": {}, "two things": {Person: "al", Serial: 1}, "time and person": {Person: "al", Before: now},
+		"the future": {Before: now.Add(time.Hour)}, "a time restored": {Before: now.Add(-time.Hour), Restored: true},
+	} {
+		if list.Add(r) == nil {
+			t.Errorf("revoked %s", what)
+		}
+	}
 }
 
 // A decision of which something is lost is not forgotten: nobody comes in.

@@ -10,7 +10,8 @@ type Deed struct {
 	Who     *Identity `json:"who,omitempty"`     // nil for somebody who was not known, or for the bastion itself
 	From    string    `json:"from,omitempty"`    // address
 	Session string    `json:"session,omitempty"` // which one it is about
-	Text    string    `json:"text,omitempty"`    // the rest in words: a target, a cause, a serial
+	Serial  uint64    `json:"serial,omitempty"`  // of the certificate that was issued
+	Text    string    `json:"text,omitempty"`    // the rest in words: a target, a cause
 }
 
 // DeedType says what was done. The words are those in the ledger.

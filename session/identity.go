@@ -30,6 +30,7 @@ type Identity struct {
 type Credential struct {
 	Key     string    `json:"key,omitempty"`     // SHA256:… fingerprint of the public key, empty when none was shown
 	Serial  uint64    `json:"serial,omitempty"`  // of the certificate; 0 for a login without one
+	Issued  time.Time `json:"issued,omitzero"`   // when the person had logged in for it
 	Expires time.Time `json:"expires,omitempty"` // when the certificate or login ends
 	From    string    `json:"from,omitempty"`    // remote address, host:port
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ type actor struct {
 	gone   chan struct{} // closed when ssh has ended
 	status int
 
+	agent   *exec.Cmd  // nil: none runs
 	env     []string   // what is in their shell's environment besides
 	network *network   // nil: straight to the bastion
 	typing  chan error // while keys are pressed all the time; closed by whoever does
@@ -127,23 +129,29 @@ func (a *actor) do(words []string) error {
 	return a.start(80, 24, cmd)
 }
 
-// startAgent gives her an ssh-agent, until the drama ends.
-func (a *actor) startAgent() (stop func(), err error) {
-	socket := filepath.Join(os.TempDir(), fmt.Sprintf("twokey-agent-%d-%s", os.Getpid(), a.name))
-	os.Remove(socket)
-	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
-	if err := cmd.Start(); err != nil {
-		return nil, err
+// startAgent gives her an ssh-agent.
+func (a *actor) startAgent() (socket string, err error) {
+	socket = filepath.Join(os.TempDir(), fmt.Sprintf("twokey-agent-%d-%s", os.Getpid(), rand.Text()[:8]))
+	a.agent = exec.Command("ssh-agent", "-D", "-a", socket)
+	if err := a.agent.Start(); err != nil {
+		return "", err
 	}
 	a.env = append(a.env, "SSH_AUTH_SOCK="+socket)
-	stop = func() { cmd.Process.Kill(); cmd.Wait(); os.Remove(socket) }
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(socket); err == nil {
-			return stop, nil
+			return socket, nil
 		}
 	}
-	stop()
-	return nil, fmt.Errorf("no ssh-agent at %s", socket)
+	a.stopAgent()
+	return "", fmt.Errorf("no ssh-agent at %s", socket)
+}
+
+func (a *actor) stopAgent() {
+	if a.agent != nil {
+		a.agent.Process.Signal(syscall.SIGTERM) // it takes its socket away
+		a.agent.Wait()
+		a.agent = nil
+	}
 }
 
 // browse is the browser of a person who works at this machine: it signs in as

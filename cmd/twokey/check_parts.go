@@ -63,13 +63,13 @@ func probeKeys(c *Config) (string, error) {
 	var found []error
 	owners := map[string]string{} // by fingerprint
 	for _, k := range []struct {
-		name   string
-		secret Secret
+		name string
+		key  CAKey
 	}{
-		{"ssh.host_key", c.SSH.HostKey}, {"certificates.user_ca", c.Certificates.UserCA},
-		{"certificates.host_ca", c.Certificates.HostCA}, {"recordings.signing_key", c.Recordings.SigningKey},
+		{"ssh.host_key", CAKey{Secret: c.SSH.HostKey}}, {"certificates.user_ca", c.Certificates.UserCA},
+		{"certificates.host_ca", c.Certificates.HostCA}, {"recordings.signing_key", CAKey{Secret: c.Recordings.SigningKey}},
 	} {
-		fingerprint, err := probeKey(k.name, k.secret)
+		fingerprint, err := probeCAKey(k.name, k.key)
 		found = append(found, err)
 		if fingerprint == "" {
 			continue
@@ -80,6 +80,21 @@ func probeKeys(c *Config) (string, error) {
 		owners[fingerprint] = k.name
 	}
 	return fmt.Sprintf("%d private keys, all different, kept from others", len(owners)), errors.Join(found...)
+}
+
+// probeCAKey returns a key's fingerprint. An agent's has to sign something.
+func probeCAKey(name string, k CAKey) (fingerprint string, err error) {
+	if k.Agent == "" {
+		return probeKey(name, k.Secret)
+	}
+	signer, err := k.signer(name)
+	if err == nil {
+		_, err = signer.Sign(rand.Reader, []byte("twokey check"))
+	}
+	if err != nil {
+		return "", fails("see that the agent runs, that this user may use its socket, and that it holds the key (SSH_AUTH_SOCK="+k.Agent+" ssh-add -L)", "%s: %s", name, err)
+	}
+	return ssh.FingerprintSHA256(signer.PublicKey()), nil
 }
 
 // probeKey returns a key's fingerprint.

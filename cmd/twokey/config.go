@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/bastion/notify"
+	"github.com/twokey/twokey/certs"
 	"github.com/twokey/twokey/certs/oidc"
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/store"
@@ -126,10 +127,68 @@ type ClaimsConfig struct {
 
 // CertificatesConfig is the authority that signs users and this host.
 type CertificatesConfig struct {
-	UserCA        Secret
-	HostCA        Secret
+	UserCA        CAKey
+	HostCA        CAKey
+	OldUserCAs    []OldCA       // signed before, and are accepted for a while
+	OtherHostCAs  []string      // files with public halves that known_hosts has too
 	TTL           time.Duration // at most 24 h
 	SourceAddress bool
+}
+
+// CAKey is a private key, or where an ssh-agent that holds it listens.
+type CAKey struct {
+	Secret
+	Agent string // path of the socket
+	Key   string // of the agent's keys: SHA256:… or the file of its public half
+}
+
+// Given reports whether the configuration has this key.
+func (k CAKey) Given() bool { return k != CAKey{} }
+
+// String says where the key is.
+func (k CAKey) String() string {
+	if k.Agent != "" {
+		return "agent " + k.Agent
+	}
+	return k.Secret.String()
+}
+
+// signer reads the key, or asks the agent whether it has it.
+func (k CAKey) signer(name string) (ssh.Signer, error) {
+	if k.Agent == "" {
+		return k.Secret.signer(name)
+	}
+	key := k.Key
+	if !strings.HasPrefix(key, "SHA256:") {
+		public, err := publicKeys(name, []string{key})
+		if err != nil {
+			return nil, err
+		}
+		key = string(ssh.MarshalAuthorizedKey(public[0]))
+	}
+	signer, err := certs.AgentSigner(k.Agent, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return signer, nil
+}
+
+// OldCA is the public half of a user CA that signs no more.
+type OldCA struct {
+	File  string
+	Until time.Time
+}
+
+// oldUserCAs reads them.
+func (c CertificatesConfig) oldUserCAs() (list []certs.OldCA, err error) {
+	for _, old := range c.OldUserCAs {
+		keys, err := publicKeys("certificates.old_user_cas", []string{old.File})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, certs.OldCA{Key: keys[0], Until: old.Until})
+	}
+	return list, nil
 }
 
 // RecordingsConfig says where tapes go.

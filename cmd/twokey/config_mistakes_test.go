@@ -48,7 +48,7 @@ var mistakes = []struct {
 		"twokey.yaml:3:1: state: has no value; expected text",
 	}},
 	{"text for a mapping", "{user_ca: {file: keys/user_ca}, host_ca: {file: keys/host_ca}, ttl: 8h, source_address: false}", "keys", []string{
-		"twokey.yaml:10:15: certificates: expected a mapping of user_ca, host_ca, ttl, source_address, not text",
+		"twokey.yaml:10:15: certificates: expected a mapping of user_ca, host_ca, old_user_cas, other_host_cas, ttl, source_address, not text",
 	}},
 	{"a list for a mapping", "admins:   {groups: [platform]}", "admins:   [platform]", []string{
 		"twokey.yaml:18:11: admins: expected a mapping of groups, not a list",
@@ -140,6 +140,21 @@ var mistakes = []struct {
 	}},
 	{"a variable with a bad name", "{env: TWOKEY_OIDC_SECRET}", `{env: "A B"}`, []string{
 		`twokey.yaml:7:24: env: "A B" is not the name of an environment variable`,
+	}},
+	{"an agent without a key", "user_ca: {file: keys/user_ca}", "user_ca: {agent: /run/a.sock}", []string{
+		`twokey.yaml:10:16: user_ca: the key "key" is missing`,
+	}},
+	{"an agent's key and a file's", "user_ca: {file: keys/user_ca}", "user_ca: {agent: /run/a.sock, key: a.pub, file: x}", []string{
+		`twokey.yaml:10:58: unknown key "file" in user_ca; allowed: agent, key`,
+	}},
+	{"one agent's key for two", "{user_ca: {file: keys/user_ca}, host_ca: {file: keys/host_ca}", "{user_ca: {agent: /a, key: \"SHA256:x\"}, host_ca: {agent: /a, key: \"SHA256:x\"}", []string{
+		"twokey.yaml:10:64: host_ca: is the same key as user_ca; one key, one purpose: give each its own",
+	}},
+	{"an old CA without an end", "ttl: 8h", "old_user_cas: [{file: a.pub}]", []string{
+		`twokey.yaml:10:93: old_user_cas: the key "until" is missing`,
+	}},
+	{"an old CA until some day", "ttl: 8h", "old_user_cas: [{file: a.pub, until: soon}]", []string{
+		`twokey.yaml:10:114: until: "soon" is no point in time; expected one such as 2026-11-30T12:00:00Z`,
 	}},
 	{"one key for two purposes", "host_ca: {file: keys/host_ca}", "host_ca: {file: ./keys/user_ca}", []string{
 		"twokey.yaml:10:56: host_ca: is the same key as user_ca; one key, one purpose: give each its own",

@@ -101,14 +101,14 @@ func (c *Config) readTogether(v entry) {
 		_, port, _ := net.SplitHostPort(c.SSH.Listen)
 		c.SSH.Name = net.JoinHostPort(u.Hostname(), port)
 	}
-	owners := map[Secret]string{}
+	owners := map[CAKey]string{}
 	for _, k := range []struct {
-		key    Secret
+		key    CAKey
 		what   string
 		inside string
 	}{
-		{c.SSH.HostKey, "host_key", "ssh"}, {c.Certificates.UserCA, "user_ca", "certificates"},
-		{c.Certificates.HostCA, "host_ca", "certificates"}, {c.Recordings.SigningKey, "signing_key", "recordings"},
+		{CAKey{Secret: c.SSH.HostKey}, "host_key", "ssh"}, {c.Certificates.UserCA, "user_ca", "certificates"},
+		{c.Certificates.HostCA, "host_ca", "certificates"}, {CAKey{Secret: c.Recordings.SigningKey}, "signing_key", "recordings"},
 	} {
 		if before, used := owners[k.key]; used && k.key.Given() {
 			v.get(k.inside).get(k.what).wrong("is the same key as %s; one key, one purpose: give each its own", before)
@@ -265,11 +265,38 @@ func (c *ClaimsConfig) read(v entry) {
 func (c *CertificatesConfig) read(v entry) {
 	c.TTL = 8 * time.Hour
 	v.fields(
-		field{"user_ca", required, func(v entry) { v.keyInto(&c.UserCA) }},
-		field{"host_ca", required, func(v entry) { v.keyInto(&c.HostCA) }},
+		field{"user_ca", required, func(v entry) { v.caInto(&c.UserCA) }},
+		field{"host_ca", required, func(v entry) { v.caInto(&c.HostCA) }},
+		field{"old_user_cas", optional, c.readOldUserCAs},
+		field{"other_host_cas", optional, func(v entry) {
+			for _, file := range v.texts("files") {
+				c.OtherHostCAs = append(c.OtherHostCAs, v.path(file))
+			}
+		}},
 		field{"ttl", optional, func(v entry) { v.durationInto(&c.TTL, time.Minute, 24*time.Hour) }},
 		field{"source_address", optional, func(v entry) { v.boolInto(&c.SourceAddress) }},
 	)
+}
+
+// readOldUserCAs reads [{file: PATH, until: TIME}]: each has an end, as whoever has
+// the old key could else make certificates for ever.
+func (c *CertificatesConfig) readOldUserCAs(v entry) {
+	items, ok := v.items("old_user_cas")
+	if !ok {
+		return
+	}
+	for _, item := range items {
+		item.name = "old_user_cas"
+		var old OldCA
+		item.fields(
+			field{"file", required, func(v entry) { v.pathInto(&old.File) }},
+			field{"until", required, func(v entry) { v.momentInto(&old.Until) }},
+		)
+		if !old.Until.IsZero() && time.Now().After(old.Until) {
+			item.caution("is over; take it out")
+		}
+		c.OldUserCAs = append(c.OldUserCAs, old)
+	}
 }
 
 func (c *RecordingsConfig) read(v entry) {

@@ -233,6 +233,42 @@ func (v entry) placeOfSecret(to *Secret, shape string) {
 	}
 }
 
+// caInto reads where a CA's key is: a secret, or an ssh-agent's.
+func (v entry) caInto(to *CAKey) {
+	const shape = "{file: PATH}, {env: NAME} or {agent: SOCKET, key: SHA256:… or FILE.pub}; `twokey init` makes the keys"
+	if _, ok := v.pairs(); !ok {
+		v.expected(shape)
+		return
+	}
+	if v.get("agent").node == nil {
+		v.placeOfSecret(&to.Secret, shape)
+		return
+	}
+	v.fields(
+		field{"agent", required, func(v entry) { v.pathInto(&to.Agent) }},
+		field{"key", required, func(v entry) {
+			if v.textInto(&to.Key); to.Key != "" && !strings.HasPrefix(to.Key, "SHA256:") {
+				to.Key = v.path(to.Key)
+			}
+		}},
+	)
+}
+
+// momentInto reads a point in time.
+func (v entry) momentInto(to *time.Time) {
+	text, ok := v.scalar()
+	if !ok {
+		v.expected("a point in time such as 2026-11-30T12:00:00Z")
+		return
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		v.wrong("%s is no point in time; expected one such as 2026-11-30T12:00:00Z", quoted(text))
+		return
+	}
+	*to = t
+}
+
 func (v entry) durationInto(to *time.Duration, least, most time.Duration) {
 	text, ok := v.scalar()
 	if !ok {

@@ -477,7 +477,7 @@ func match(text, pattern string, neg bool, where string) error {
 //	alice resizes COLSxROWS
 //	alice does PROGRAM WORDS...    in a terminal, with a browser that signs her in
 //	alice reads-code LINK          in a browser somewhere else, and types it
-//	alice starts-agent             an ssh-agent
+//	alice starts-agent | stops-agent   an ssh-agent; its socket is $ALICE_AGENT
 //	alice listens WORDS...         ssh -T in a terminal: lines instead of a screen
 //	alice opens-window WORDS...    as connects, in a terminal program that freezes and thaws stop, and not ssh
 //	alice pastes N TEXT            N times, %d being the number; goes on by itself
@@ -564,9 +564,12 @@ func acts(name string) func(*testscript.TestScript, bool, []string) {
 			ts.Check(err)
 			ts.Check(a.types(code + `\r`))
 		case "starts-agent":
-			stop, err := a.startAgent()
+			socket, err := a.startAgent()
 			ts.Check(err)
-			ts.Defer(stop)
+			ts.Defer(a.stopAgent)
+			ts.Setenv(strings.ToUpper(name)+"_AGENT", socket)
+		case "stops-agent":
+			a.stopAgent()
 		case "listens":
 			ts.Check(a.start(80, 24, a.ssh(false, rest...)))
 		case "opens-window":

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
@@ -38,17 +39,25 @@ var initKeys = [...]struct{ name, purpose string }{
 }
 
 func initCommand() *cobra.Command {
-	var dir, host string
+	var dir, host, rotate string
 	c := &cobra.Command{
 		Use:   "init --dir DIR",
 		Short: "make keys and a commented configuration to start from",
 		Long: "Makes the keys of a bastion and a commented twokey.yaml in DIR.\n" +
-			"What is already there stays as it is.",
+			"What is already there stays as it is.\n\n" +
+			"With --rotate it makes one key anew, beside the present one, and says what to write into the\n" +
+			"configuration so that nobody is locked out in between.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runInit(c.OutOrStdout(), dir, host) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if rotate != "" {
+				return runRotate(c.OutOrStdout(), dir, rotate, time.Now())
+			}
+			return runInit(c.OutOrStdout(), dir, host)
+		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "the folder for configuration and keys")
 	c.Flags().StringVar(&host, "host", "bastion.example.com", "the name people will type after ssh")
+	c.Flags().StringVar(&rotate, "rotate", "", "make this `key` anew: user_ca, host_ca, recording or host")
 	c.MarkFlagRequired("dir")
 	return c
 }

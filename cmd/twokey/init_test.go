@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -146,5 +147,46 @@ func TestInitKeysAreEd25519(t *testing.T) {
 	signer, err := ssh.ParsePrivateKey(data)
 	if err != nil || signer.PublicKey().Type() != ssh.KeyAlgoED25519 {
 		t.Errorf("got %v, %v", signer, err)
+	}
+}
+
+// A new key is made beside the present one; nothing that is there changes.
+func TestRotate(t *testing.T) {
+	dir := t.TempDir()
+	initIn(t, dir)
+	for name, want := range map[string][]string{
+		"user_ca":   {"user_ca: {file: keys/user_ca-20261129-120000}", "old_user_cas: [{file: keys/user_ca.pub, until: 2026-12-01T12:00:00Z}]", "destroy keys/user_ca."},
+		"host_ca":   {"other_host_cas: [keys/host_ca-20261129-120000.pub]", "host_ca: {file: keys/host_ca-20261129-120000}", "other_host_cas: [keys/host_ca.pub]"},
+		"recording": {"signing_key: {file: keys/recording-20261129-120000}", "old_keys: [keys/recording.pub]"},
+		"host":      {"host_key: {file: keys/host-20261129-120000}"},
+	} {
+		before := contents(t, dir)
+		var out bytes.Buffer
+		if err := runRotate(&out, dir, name, time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range append(want, "Nothing is changed yet") {
+			if !strings.Contains(out.String(), line) {
+				t.Errorf("%s: no %q in\n%s", name, line, &out)
+			}
+		}
+		if strings.ContainsAny(strings.ReplaceAll(strings.ReplaceAll(out.String(), "{file:", ""), "}", ""), "{") && name != "user_ca" {
+			t.Errorf("%s: something is not filled in:\n%s", name, &out)
+		}
+		made := filepath.Join(dir, "keys", name+"-20261129-120000")
+		if _, err := exec.Command("ssh-keygen", "-y", "-f", made).Output(); err != nil {
+			t.Errorf("%s: ssh-keygen does not read the key: %v", name, err)
+		}
+		os.Remove(made)
+		os.Remove(made + ".pub")
+		if after := contents(t, dir); after != before {
+			t.Errorf("%s changed something else", name)
+		}
+	}
+	if err := runRotate(&bytes.Buffer{}, dir, "spare", time.Now()); err == nil {
+		t.Error("a key that is none was made anew")
+	}
+	if err := runRotate(&bytes.Buffer{}, t.TempDir(), "host", time.Now()); err == nil {
+		t.Error("without a configuration")
 	}
 }

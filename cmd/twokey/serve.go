@@ -88,6 +88,7 @@ type daemon struct {
 	index    *index.Index
 	indexing sync.WaitGroup
 	sessions session.Registry
+	host     *certs.Host
 	opener   *opener
 	server   *bastion.Server
 	notifier *notify.Notifier
@@ -115,10 +116,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	authority, hostKeys, err := openCertificates(c, revoked)
+	authority, host, key, err := openCertificates(c, revoked)
 	if err != nil {
 		return err
 	}
+	d.host = host
 	provider, err := c.provider()
 	if err != nil {
 		return err
@@ -149,7 +151,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}, d.log)
 	d.pages = bastion.NewHTTPServer(logins.Handler())
 	d.server, err = bastion.New(bastion.Options{
-		HostSigners: hostKeys, Authority: authority, Logins: logins,
+		HostSigners: []ssh.Signer{host, key}, Authority: authority, Logins: logins,
 		Targets: c.targets(), Auditors: c.Auditors, Admins: c.Admins,
 		Sessions: &d.sessions, Archive: archive, Index: d.index, Ledger: archive, Revocations: revoked, Reviews: archive, Notifier: d.notifier, Open: d.openSession, Meter: meter, Proxies: c.SSH.Proxies,
 		CheckArgs: psql.CheckArgs, TurnAway: pgwire.TurnAway, HostName: c.SSH.Name, LoginLasts: c.Certificates.TTL, Log: d.log,
@@ -212,25 +214,24 @@ func (d *daemon) openIndex(archive *recorder.Archive) (*index.Index, error) {
 }
 
 // openCertificates loads the authorities and certifies the host's key.
-func openCertificates(c *Config, revoked *certs.Revocations) (*certs.Authority, []ssh.Signer, error) {
+func openCertificates(c *Config, revoked *certs.Revocations) (*certs.Authority, *certs.Host, ssh.Signer, error) {
 	userCA, err1 := c.Certificates.UserCA.signer("certificates.user_ca")
 	hostCA, err2 := c.Certificates.HostCA.signer("certificates.host_ca")
-	host, err3 := c.SSH.HostKey.signer("ssh.host_key")
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, nil, err
+	key, err3 := c.SSH.HostKey.signer("ssh.host_key")
+	old, err4 := c.Certificates.oldUserCAs()
+	others, err5 := publicKeys("certificates.other_host_cas", c.Certificates.OtherHostCAs)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, nil, nil, err
 	}
 	authority, err := certs.NewAuthority(certs.Options{
 		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress, Revoked: revoked,
+		OldUserCAs: old, OtherHostCAs: others,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	cert, err := authority.HostCertificate(host.PublicKey(), []string{hostOf(c)})
-	if err != nil {
-		return nil, nil, err
-	}
-	certified, err := ssh.NewCertSigner(cert, host)
-	return authority, []ssh.Signer{certified, host}, err
+	host, err := authority.NewHost(key, []string{hostOf(c)})
+	return authority, host, key, err
 }
 
 // signer reads a private key in OpenSSH's format.
@@ -287,6 +288,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.opener.sweep(ctx)
 	go d.adoptOrphans(ctx) // ends with ctx
 	d.indexing.Go(func() { d.index.Run(ctx, d.log) })
+	go d.host.KeepCertified(ctx, d.recertified) // ends with ctx
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -321,6 +323,15 @@ func (d *daemon) adoptOrphans(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// recertified is told of each new certificate of the host, or why there is none.
+func (d *daemon) recertified(ends time.Time, err error) {
+	if err != nil {
+		d.log.Error("the host certificate was not renewed", "ends", ends.UTC(), "error", err)
+		return
+	}
+	d.log.Info("the host certificate was renewed", "ends", ends.UTC())
 }
 
 func (d *daemon) serveSSH() error { return fmt.Errorf("ssh: %w", d.server.Serve(d.door)) }

@@ -1,0 +1,4 @@
+package certs
+
+// AgentSignerWithin is AgentSigner with less patience.
+var AgentSignerWithin = agentSignerWithin
