@@ -16,6 +16,12 @@ var (
 	SessionID   = sessionID
 )
 
+// Route reads an SSH user name: the target and mode it asks for, both empty for the lobby.
+func Route(user string, targets []session.Target) (target, mode, note string, err error) {
+	w, err := route(user, targets)
+	return w.target.Name, w.mode.Name, w.note, err
+}
+
 // PsqlArguments reads the command of an engineer.
 func PsqlArguments(command string) (args []string, reason string, err error) {
 	o, err := readOrder(command)

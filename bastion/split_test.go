@@ -127,3 +127,31 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// A user name asks for a target and a mode that are there, by their exact names, or
+// for nothing.
+func FuzzRoute(f *testing.F) {
+	targets := []session.Target{
+		{Name: "orders", Modes: []session.Mode{{Name: "read"}, {Name: "write"}}},
+		{Name: "read", Modes: []session.Mode{{Name: "orders"}}},
+	}
+	for _, user := range []string{"orders", "orders+write", "orders+", "+write", "ORDERS", "orders+write+read", "orders\x00", "", "read+orders", "x+\x1b[2J"} {
+		f.Add(user)
+	}
+	f.Fuzz(func(t *testing.T, user string) {
+		target, mode, note, err := bastion.Route(user, targets)
+		switch {
+		case err != nil || target == "":
+			if target != "" || mode != "" {
+				t.Errorf("%q: %q, %q, %v", user, target, mode, err)
+			}
+		case user != target && user != target+"+"+mode:
+			t.Errorf("%q leads to %s, mode %s", user, target, mode)
+		case user == target && mode != "read" && mode != "orders":
+			t.Errorf("%q is not the first mode: %s", user, mode)
+		}
+		if len(note) > 300 || strings.ContainsAny(note, "\x00\x1b\n") {
+			t.Errorf("note %q", note)
+		}
+	})
+}

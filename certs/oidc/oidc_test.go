@@ -276,6 +276,41 @@ func TestTheWayBack(t *testing.T) {
 	}
 }
 
+// A code that was used is no good, nor the token of it in another login.
+func TestACodeIsUsedOnce(t *testing.T) {
+	p := newIDP(t)
+	provider := oidc.New(p.config())
+	first, err := provider.AuthURL(t.Context(), "state", "nonce", "verifier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _ := p.signIn(first)
+	if _, err := provider.Exchange(t.Context(), code, "verifier", "nonce", p.URL); err != nil {
+		t.Fatal(err)
+	}
+	if who, err := provider.Exchange(t.Context(), code, "verifier", "nonce", p.URL); !saidSo(err, "did not accept the code") {
+		t.Errorf("again: %+v, %v", who, err)
+	}
+	var kept string
+	p.token = func(token string) string {
+		if kept == "" {
+			kept = token
+		}
+		return kept
+	}
+	for _, nonce := range []string{"one", "two"} { // the second time the token of the first comes
+		to, err := provider.AuthURL(t.Context(), "state", nonce, "verifier")
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _ := p.signIn(to)
+		who, err := provider.Exchange(t.Context(), code, "verifier", nonce, "")
+		if nonce == "one" && err != nil || nonce == "two" && !saidSo(err, "not for this login") {
+			t.Errorf("%s: %+v, %v", nonce, who, err)
+		}
+	}
+}
+
 func TestAProviderThatIsNotItself(t *testing.T) {
 	for name, spoil := range map[string]func(map[string]any){
 		"another issuer":             with("issuer", "https://evil.example.com"),

@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -147,23 +146,6 @@ func (x *Index) open() (*sql.DB, error) {
 	os.Chtimes(x.file, now, now) // for tidy
 	x.db = db
 	return db, nil
-}
-
-func (x *Index) lock() (unlock func(), err error) {
-	f, err := os.OpenFile(x.file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
 }
 
 func (x *Index) remove() {
