@@ -108,7 +108,7 @@ func (c *Cage) Path() string { return c.psql }
 func (c *Cage) String() string {
 	s := "off"
 	if !c.off {
-		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
+		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits without a cgroup, no new privileges", c.abi)
 	}
 	if c.apart {
 		s += ", namespaces, empty root"
