@@ -12,8 +12,8 @@ import (
 	"github.com/twokey/twokey/shadow"
 )
 
-// This file is the command that plays a recording: on a terminal the seat with
-// time, otherwise lines.
+// This file is the command that plays a recording: on a terminal, the seat with
+// time; without one, lines.
 
 func (r Recordings) playCommand(name string) *cobra.Command {
 	var o shadow.PlayOptions
