@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: all build deps debian demo test lint bench load simulate mutate fuzz clean help
+.PHONY: all build deps debian demo test lint bench load pictures simulate mutate fuzz clean help
 
 GO ?= go
 DEMO := deploy/demo
@@ -83,6 +83,10 @@ bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
 
 load: deps build ## a front door under attack, a thousand sessions in a row, five hundred at once for ten minutes
 	cd $(DEMO) && $(GO) run ./load
+
+pictures: ## what the README shows, drawn from what the tests see
+	mkdir -p deploy/pictures
+	$(GO) test -count=1 -run 'Looks|PictureOf' ./shadow -pictures $(CURDIR)/deploy/pictures
 
 simulate: ## a million stories against the model of the gate, and 100,000 storms
 	TWOKEY_SIMULATE=500 $(GO) test -count=1 -timeout 2h -run Simulation -v ./session

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -263,3 +264,15 @@ func (m *Model) Seen(x, y int) string {
 func (v *View) Frame(size session.Size) string {
 	return update(frame{}, v.draw(size, status{who: " alice", gate: " gate open", bottom: " ^K kill"}))
 }
+
+// ReadSQL is a page of SQL as it is drawn, nil behind the last.
+func ReadSQL(text string, cols, page int) []string {
+	r := readSQL(text, cols, 3)
+	if r.page = page; page >= len(r.pages) {
+		return nil
+	}
+	return slices.DeleteFunc(r.draw(), func(row string) bool { return row == "" })
+}
+
+// OneLine is a statement as one line of clean text.
+func OneLine(sql string) string { return oneLine(sql) }

@@ -96,7 +96,7 @@ func (k *asking) show(q question, waits, covered bool, cols, rows int) *asking {
 	case !waits:
 		return nil
 	case k == nil || k.n != q.n:
-		k = &asking{question: q, page: read(q.text, cols, rows)}
+		k = &asking{question: q, page: readSQL(q.text, cols, rows)}
 	}
 	k.read = k.read || !covered && k.page.page == len(k.page.pages)-1
 	return k

@@ -102,9 +102,10 @@ const help = "Ctrl-K  kill: the gate shuts at once; say why, Enter ends it, Esc 
 type reading struct {
 	text       string
 	cols, rows int
-	pages      []int // where in text each begins
-	page       int   // the one that is shown
-	seen       int   // statements there were when it was opened
+	tints      []tint // of SQL
+	pages      []int  // where in text each begins
+	page       int    // the one that is shown
+	seen       int    // statements there were when it was opened
 }
 
 // read opens a text at its beginning, for so many cells a page.
@@ -116,6 +117,13 @@ func read(text string, cols, rows int) *reading {
 			r.pages = append(r.pages, at)
 		}
 	}
+	return r
+}
+
+// readSQL opens a text that is SQL, in colours.
+func readSQL(text string, cols, rows int) *reading {
+	r := read(text, cols, rows)
+	r.tints = tints(text)
 	return r
 }
 
@@ -137,7 +145,7 @@ func (r *reading) draw() []string {
 	at := r.pages[r.page]
 	for i := range list {
 		end := at + r.rowEnd(at)
-		list[i] = strings.TrimSuffix(r.text[at:end], "\n")
+		list[i] = tinted(r.text, r.tints, at, at+len(strings.TrimSuffix(r.text[at:end], "\n")))
 		at = end
 	}
 	return list
@@ -162,7 +170,7 @@ func (r *reading) turn(k key) {
 // resized is the same text at the same place for another size.
 func (r *reading) resized(cols, rows int) *reading {
 	n := read(r.text, cols, rows)
-	n.seen = r.seen
+	n.seen, n.tints = r.seen, r.tints
 	for n.page+1 < len(n.pages) && n.pages[n.page+1] <= r.pages[r.page] {
 		n.page++
 	}
@@ -182,14 +190,15 @@ type pages struct {
 // list, and closes it again.
 func (g *pages) open(text string, v *View, size session.Size) {
 	statement, count := v.statement(g.upto)
+	opens := read
 	if text == "" {
-		text = statement
+		text, opens = statement, readSQL
 	}
 	if g.over != nil && g.over.text == text {
 		g.over = nil
 		return
 	}
-	g.over = read(text, size.Cols, v.paneRows(size))
+	g.over = opens(text, size.Cols, v.paneRows(size))
 	g.over.seen = count
 }
 
