@@ -37,22 +37,22 @@ func (d *Database) Check(ctx context.Context) (Report, error) {
 	if d.perSession() {
 		return r, d.tryRole(ctx)
 	}
+	if err := c.refuseSuperuser(ctx, d.up.User); err != nil {
+		return r, err
+	}
 	powers, err := c.powers(ctx)
 	if err != nil {
 		return r, noDatabase("what role " + d.up.User + " may do cannot be read: " + err.Error())
 	}
 	for _, p := range powers {
-		if p.superuser && d.up.Superuser != d.up.User {
-			return r, noDatabase("role " + d.up.User + " may become " + p.role + ", who is a superuser; give this mode a role that may not, or name it under superuser")
-		}
-		r.Warnings = append(r.Warnings, "role "+d.up.User+" "+p.why)
+		r.Warnings = append(r.Warnings, "role "+d.up.User+" "+p)
 	}
-	settings, err := c.roleSettings(ctx)
+	settings, err := c.settings(ctx, d.up.User, d.Name())
 	if err != nil {
 		return r, noDatabase("the settings of role " + d.up.User + " cannot be read: " + err.Error())
 	}
 	for _, s := range settings {
-		r.Warnings = append(r.Warnings, "role "+d.up.User+" has "+s+" set for every session of its own; whoever uses the role can set that, so make sure it was you (alter role … reset …)")
+		r.Warnings = append(r.Warnings, s+"; whoever uses the role can set that, so make sure it was you (alter role … reset …, alter database … reset …)")
 	}
 	return r, nil
 }
@@ -65,10 +65,11 @@ func (d *Database) tryRole(ctx context.Context) error {
 		return err
 	}
 	defer d.release(g.as.user)
+	powerful := d.control.refuseSuperuser(ctx, g.as.user)
 	if err := d.drop(ctx, g.as.user); err != nil {
 		return noDatabase("role " + g.as.user + " was made and cannot be dropped: " + innermost(err))
 	}
-	return nil
+	return powerful
 }
 
 // tryKilling makes sure that the role sees its own backends and may end them:
@@ -84,14 +85,8 @@ func (c *control) tryKilling(ctx context.Context) error {
 	return nil
 }
 
-type power struct {
-	role      string
-	superuser bool
-	why       string
-}
-
 // powers are the ways of the role to more than data in this database.
-func (c *control) powers(ctx context.Context) ([]power, error) {
+func (c *control) powers(ctx context.Context) ([]string, error) {
 	rows, err := c.query(ctx, `
 		select r.rolname, r.rolsuper::text, r.rolname = current_user, r.rolcreaterole::text, r.rolreplication::text, r.rolbypassrls::text
 		from pg_catalog.pg_roles r where pg_catalog.pg_has_role(current_user, r.oid, 'member')`)
@@ -104,7 +99,7 @@ func (c *control) powers(ctx context.Context) ([]power, error) {
 		"pg_write_server_files":     "may write files of the database's machine",
 		"pg_signal_backend":         "may end other people's statements",
 	}
-	var found []power
+	var found []string
 	for _, row := range rows {
 		role := row[0]
 		via := ""
@@ -113,14 +108,14 @@ func (c *control) powers(ctx context.Context) ([]power, error) {
 		}
 		switch {
 		case row[1] == "true":
-			found = append(found, power{role: role, superuser: true, why: "is a superuser" + via})
+			found = append(found, "is a superuser"+via)
 			continue
 		case grim[role] != "":
-			found = append(found, power{role: role, why: grim[role]})
+			found = append(found, grim[role])
 		}
 		for i, why := range []string{"may make roles", "may replicate the whole cluster", "passes row security"} {
 			if row[3+i] == "true" {
-				found = append(found, power{role: role, why: why + via})
+				found = append(found, why+via)
 			}
 		}
 	}
@@ -135,23 +130,46 @@ var harmless = []string{
 	"log_statement", "log_min_duration_statement", "timezone", "tcp_keepalives_idle",
 }
 
-// roleSettings returns what has been set for the role with ALTER ROLE … SET
-// and is not harmless, as "name=value". A shared role can do that to itself,
-// and so to everyone who uses it next.
-func (c *control) roleSettings(ctx context.Context) ([]string, error) {
+// settings returns, as sentences, what has been set for every session of a role
+// and is not harmless, where somebody who has the role may have done that: for
+// the role itself (ALTER ROLE … SET), and for a database that the role owns.
+func (c *control) settings(ctx context.Context, role, database string) ([]string, error) {
 	rows, err := c.query(ctx, `
-		select pg_catalog.unnest(s.setconfig) from pg_catalog.pg_db_role_setting s
-		join pg_catalog.pg_roles r on r.oid = s.setrole
-		where r.rolname = session_user and s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))`)
+		select s.setrole <> 0, pg_catalog.unnest(s.setconfig) from pg_catalog.pg_db_role_setting s
+		left join pg_catalog.pg_database d on d.oid = s.setdatabase
+		where (s.setdatabase = 0 or d.datname = $2)
+			and (s.setrole = (select oid from pg_catalog.pg_roles where rolname = $1)
+				or s.setrole = 0 and pg_catalog.pg_has_role($1::name, d.datdba, 'member'))`, role, database)
 	if err != nil {
 		return nil, err
 	}
 	var found []string
 	for _, row := range rows {
-		name, value, _ := strings.Cut(row[0], "=")
-		if !slices.Contains(harmless, strings.ToLower(name)) {
-			found = append(found, readable(fmt.Sprintf("%s=%s", name, value), 200))
+		name, value, _ := strings.Cut(row[1], "=")
+		if slices.Contains(harmless, strings.ToLower(name)) {
+			continue
 		}
+		whose := "role " + role + " has "
+		if row[0] != "t" {
+			whose = "database " + database + ", which role " + role + " owns, has "
+		}
+		found = append(found, whose+readable(name+"="+value, 200)+" set for every session of its own")
 	}
 	return found, nil
+}
+
+// refuseSuperuser refuses a role that is a superuser, or may become one by SET
+// ROLE, unless the configuration says so by name.
+func (c *control) refuseSuperuser(ctx context.Context, role string) error {
+	if role == c.db.up.Superuser {
+		return nil
+	}
+	rows, err := c.query(ctx, "select rolname from pg_catalog.pg_roles r where rolsuper and pg_catalog.pg_has_role($1::name, r.oid, 'member')", role)
+	if err != nil {
+		return fmt.Errorf("what role %s may become cannot be read: %w", role, err)
+	}
+	if len(rows) > 0 {
+		return noDatabase("role " + role + " may become " + rows[0][0] + ", who is a superuser; give this mode a role that may not, or name it under superuser")
+	}
+	return nil
 }

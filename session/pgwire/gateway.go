@@ -137,10 +137,15 @@ func listen(dir string, uid int) (*net.UnixListener, error) {
 // where each has its own. Its error is a session.Cause with a sentence. No
 // client may start before it has returned.
 func (g *Gateway) Ready(ctx context.Context) error {
-	if _, err := g.db.control.ready(ctx); err != nil || !g.db.perSession() {
+	if _, err := g.db.control.ready(ctx); err != nil {
 		return err
 	}
-	return g.makeRole(ctx)
+	if g.db.perSession() {
+		if err := g.makeRole(ctx); err != nil {
+			return err
+		}
+	}
+	return g.db.control.refuseSuperuser(ctx, g.User())
 }
 
 // User is the role that a client must ask for, or be given as PGUSER.

@@ -137,12 +137,18 @@ func (l *link) login(s start) (*pgconn.PgConn, *pgconn.HijackedConn, backend, er
 	}
 	b, err := db.control.identify(l.ctx, pg.PID())
 	if err == nil {
-		l.suspect()
+		err = l.vet()
+	}
+	if err == nil {
 		err = pg.SyncConn(l.ctx)
 	}
 	var hijacked *pgconn.HijackedConn
 	if err == nil {
 		hijacked, err = pg.Hijack()
+	}
+	if cause := (session.Cause{}); errors.As(err, &cause) {
+		pg.Close(l.ctx)
+		return nil, nil, backend{}, cause
 	}
 	if err != nil {
 		pg.Close(l.ctx)
@@ -178,19 +184,21 @@ func cutInt(version string) (major int, rest string, ok bool) {
 	return major, version[i:], err == nil
 }
 
-// suspect looks at what an earlier user of a shared role may have left for
-// this one.
-func (l *link) suspect() {
-	if l.g.db.perSession() {
-		return // there was no earlier user
+// vet refuses a role that may become a superuser, and looks at what an earlier
+// user of a shared one may have left for this one.
+func (l *link) vet() error {
+	db := l.g.db
+	if err := db.control.refuseSuperuser(l.ctx, l.g.User()); err != nil {
+		return err
 	}
-	found, err := l.g.db.control.roleSettings(l.ctx)
+	found, err := db.control.settings(l.ctx, l.g.User(), l.database)
 	if err != nil {
 		l.g.log.Warn("settings of the role not read", "conn", l.n, "error", err)
 	}
 	for _, s := range found {
-		l.g.alarm("role " + l.g.User() + " has " + s + " set for every session of its own")
+		l.g.alarm(s)
 	}
+	return nil
 }
 
 // run moves messages until one side is gone, and then takes the link apart.

@@ -130,20 +130,55 @@ func TestCheck(t *testing.T) {
 }
 
 func TestASharedRoleThatWasTamperedWith(t *testing.T) {
-	admin(t, "alter role app set search_path = evil; alter role app set statement_timeout = '1h'")
-	defer admin(t, "alter role app reset all")
+	admin(t, `alter role app set search_path = evil; alter role app set statement_timeout = '1h';
+		alter role app in database orders set default_tablespace = 'pg_default'; alter role app in database postgres set search_path = elsewhere;
+		alter database orders set "evil.x" = 'y'; alter database postgres set "evil.z" = 'not hers'`)
+	defer admin(t, "alter role app reset all; alter role app in database orders reset all; alter role app in database postgres reset all; alter database orders reset all; alter database postgres reset all")
 	db, err := pgwire.NewDatabase(upstream())
 	if err != nil {
 		t.Fatal(err)
 	}
 	report, err := db.Check(t.Context())
-	if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "search_path=evil") {
+	if all := strings.Join(report.Warnings, "\n"); err != nil || len(report.Warnings) != 3 || !strings.Contains(all, "search_path=evil") || !strings.Contains(all, "owns, has evil.x=y") {
 		t.Errorf("%v, %+v", err, report)
 	}
 	r := listen(t, db)
 	r.connect()
-	if tape := r.door.tape(); !strings.Contains(tape, "alarm: role app has search_path=evil") || strings.Contains(tape, "statement_timeout") {
+	if tape := r.door.tape(); !strings.Contains(tape, "alarm: role app has search_path=evil") || strings.Count(tape, "alarm") != 3 || strings.Contains(tape, "statement_timeout") {
 		t.Error(tape)
+	}
+}
+
+// A role that may become a superuser is none that an engineer can be given,
+// neither a shared one nor as what a session's role is a member of.
+func TestNobodyBecomesASuperuser(t *testing.T) {
+	for what, up := range map[string]pgwire.Upstream{"shared": upstream(), "of a session": perSession(t)} {
+		t.Run(what, func(t *testing.T) {
+			if len(up.MemberOf) == 0 {
+				up.User, up.Password = "heir", password("heir")
+			} else {
+				admin(t, "create role climber in role boss; grant climber to maker with admin option")
+				defer admin(t, "drop role climber")
+				up.MemberOf = append(up.MemberOf, "climber")
+			}
+			db, err := pgwire.NewDatabase(up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may become boss, who is a superuser") {
+				t.Errorf("the doctor says %v", err)
+			}
+			r := listen(t, db)
+			if err := r.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "may become boss, who is a superuser") {
+				t.Errorf("at the start: %v", err)
+			}
+			if _, err := r.tryConnect(r.User(), "orders"); err == nil || !strings.Contains(err.Error(), "may become boss") {
+				t.Errorf("at the door: %v", err)
+			}
+			if err := r.Close(); err != nil || sessionRoles(t) != "" {
+				t.Errorf("%v, left are %q", err, sessionRoles(t))
+			}
+		})
 	}
 }
 
