@@ -21,8 +21,8 @@
 // accepts clients and startup.go greets them; link.go is one client's
 // connection, with client.go reading its messages, server.go those of the
 // database and dialogue.go what the two know of each other; kill.go ends it. approval.go and
-// words.go hold statements for a shadow's yes; role.go makes a role for a session.
-// reader.go, statement.go and text.go serve these.
+// words.go hold statements for a shadow's yes; role.go makes a role for a session;
+// secrets.go keeps passwords off the tape. reader.go, statement.go and text.go serve these.
 //
 // References: https://www.postgresql.org/docs/current/protocol.html
 package pgwire

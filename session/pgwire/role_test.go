@@ -2,6 +2,7 @@ package pgwire_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -180,5 +181,54 @@ func TestARoleThatLeavesSomethingElsewhere(t *testing.T) {
 	owner, err := cluster.ExecIn("attic", "select tableowner from pg_tables where tablename = 'kept'; drop table kept")
 	if err != nil || strings.TrimSpace(owner) != "app_rw" {
 		t.Errorf("it belongs to %q, %v", owner, err)
+	}
+}
+
+// What a bastion that died has left is found, with what it owns in every database
+// of the target, and whatever it still has open is ended.
+func TestSweepOfSeveralDatabases(t *testing.T) {
+	up := perSession(t)
+	admin(t, `do $$ begin create role twokey_dead login in role app_rw; exception when duplicate_object then null; end $$`)
+	if strings.TrimSpace(admin(t, "select count(*) from pg_database where datname = 'attic'")) == "0" {
+		admin(t, "create database attic owner app_rw")
+	}
+	admin(t, `set role maker; comment on role twokey_dead is 'twokey session 01X of node node-aaaaa'; reset role; grant twokey_dead to maker;
+		create table dead_here (id int); alter table dead_here owner to twokey_dead`)
+	if _, err := cluster.ExecIn("attic", "create table dead_there (id int); alter table dead_there owner to twokey_dead; grant select on dead_there to twokey_dead"); err != nil {
+		t.Fatal(err)
+	}
+	up.Others = []string{"attic"}
+	db, err := pgwire.NewDatabase(up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dropped, err := db.Sweep(t.Context()); dropped != 1 || err != nil || sessionRoles(t) != "" {
+		t.Errorf("dropped %d, %v, left are %q", dropped, err, sessionRoles(t))
+	}
+	here := admin(t, "select tableowner from pg_tables where tablename = 'dead_here'; drop table dead_here")
+	there, err := cluster.ExecIn("attic", "select tableowner from pg_tables where tablename = 'dead_there'; drop table dead_there")
+	if strings.TrimSpace(here) != "app_rw" || strings.TrimSpace(there) != "app_rw" || err != nil {
+		t.Errorf("they belong to %q and %q, %v", here, there, err)
+	}
+}
+
+// What a DBA reads of a session's statement: the person and the session, in
+// pg_stat_activity and in the server's log. And what holds for it.
+func TestWhatADBASees(t *testing.T) {
+	up := perSession(t)
+	up.StatementTimeout, up.IdleInTransactionTimeout = 90*time.Second, 2*time.Minute
+	r := open(t, up)
+	r.ready()
+	out, _ := r.psql(`select usename || ' ' || application_name from pg_stat_activity where pid = pg_backend_pid();
+		show statement_timeout; show idle_in_transaction_session_timeout; show client_connection_check_interval; select 1 / 0 as of_alice;`, "-At", "-U", r.User())
+	if want := r.User() + " twokey alice 01JD00000000000000000000ZZ\n90s\n2min\n1s\n"; out != want {
+		t.Errorf("psql printed %q, want %q", out, want)
+	}
+	log, err := os.ReadFile(cluster.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := r.User() + " twokey alice 01JD00000000000000000000ZZ STATEMENT:  "; !strings.Contains(string(log), line) {
+		t.Errorf("the log has no %q", line)
 	}
 }

@@ -204,7 +204,7 @@ func (c *Cluster) run(owner *syscall.SysProcAttr) error {
 	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.Port), "-k", c.Socket, "-h", c.Host}
 	for _, s := range []string{
 		"fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=50", "logging_collector=off", "ssl=on",
-		"ssl_cert_file=" + c.CAFile, "ssl_key_file=server.key", "ssl_ca_file=" + c.CAFile, "autovacuum=off", "log_error_verbosity=terse",
+		"ssl_cert_file=" + c.CAFile, "ssl_key_file=server.key", "ssl_ca_file=" + c.CAFile, "autovacuum=off", "log_error_verbosity=terse", "log_line_prefix=%u %a ",
 	} {
 		args = append(args, "-c", s)
 	}
