@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 GO ?= go
 DEMO := deploy/demo
+SECOND := cmd/twokey/testdata/second-idp
 
 # Tools, pinned. A new version here is installed by the next `make deps`.
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
@@ -48,6 +49,10 @@ $(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
 # The emulator that tests hold the screen model against, from npm.
 $(XTERM): shadow/testdata/xterm/package-lock.json | debian
 	cd shadow/testdata/xterm && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(SECOND)/node_modules: $(SECOND)/package.json $(SECOND)/package-lock.json
+	cd $(SECOND) && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 bin/demo-idp: $(wildcard $(DEMO)/idp/*) $(DEMO)/go.mod

@@ -178,6 +178,13 @@ func (st *stage) setup(env *testscript.Env) error {
 		env.Setenv("PSQL", found[len(found)-1])
 	}
 	env.Setenv("SSH_PORT", d.sshAddr[strings.LastIndexByte(d.sshAddr, ':')+1:])
+	env.Setenv("WEB", "http://"+d.web)
+	second, err := filepath.Abs("testdata/second-idp")
+	if err != nil {
+		return err
+	}
+	env.Setenv("SECOND_IDP", second)
+	env.Setenv("SECOND_PORT", strings.TrimPrefix(freeAddr(), "127.0.0.1:"))
 	env.Setenv("STORE", filepath.Join(d.dir, "s3", "recordings"))
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(d.dir, "cache"))
 	if err := d.startS3(); err != nil {

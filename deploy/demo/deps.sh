@@ -11,6 +11,8 @@ wanted=(
 	zstd:zstd
 	asciinema:asciinema
 	sha256sum:coreutils
+	chromium:chromium        # a real browser looks at the login pages
+	npm:npm                  # and a second identity provider comes from there; brings nodejs
 	ssh-audit:ssh-audit      # what a scanner says of the front door
 	node:nodejs              # xterm.js, which tests hold the screen model against
 	npm:npm
