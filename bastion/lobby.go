@@ -20,18 +20,18 @@ import (
 
 // lobby runs the command of somebody who asked for no target.
 func (v *visit) lobby(w wish) int {
+	words := split(v.command)
+	if len(words) == 0 && v.pty {
+		return v.inLobby(w.note)
+	}
 	if w.note != "" {
 		fmt.Fprintf(v.errors(), "twokey: %s\n", w.note)
 	}
-	words := split(v.command)
 	if len(words) > maxWords || strings.ContainsRune(v.command, 0) {
 		return v.fail(misuse("this is no command; try: %s", v.server.command("help")))
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0].text, "__") {
 		return v.fail(misuse("unknown command %q; try: %s", session.OneLine(words[0].text, 40), v.server.command("help")))
-	}
-	if len(words) == 0 && v.pty {
-		return v.inLobby()
 	}
 	ctx, cancel := context.WithCancel(v.ctx)
 	defer cancel()

@@ -20,12 +20,11 @@ import (
 // errStopping is why a lobby ends with the bastion.
 var errStopping = session.Cause{Code: session.Drained, Text: "this bastion is stopping; try again in a minute"}
 
-// inLobby is a visit to the lobby on a terminal.
-func (v *visit) inLobby() (status int) {
+// inLobby is a visit to the lobby on a terminal. says is what they read first.
+func (v *visit) inLobby(says string) (status int) {
 	v.server.hall.watched.Add(1)
 	defer v.server.hall.watched.Add(-1)
 	keys := readKeyboard(v.ctx, v.ch)
-	says := ""
 	for {
 		choice, err := v.choose(keys, says)
 		switch {
@@ -72,6 +71,9 @@ func (v *visit) choose(keys *keyboard, says string) (lobby.Choice, error) {
 func (v *visit) plain(ctx context.Context, t lobby.Terminal) error {
 	if err := v.overview(v.output()); err != nil {
 		return err
+	}
+	if t.Says != "" {
+		fmt.Fprintf(v.output(), "\n%s\n", session.OneLine(t.Says, maxAnswer))
 	}
 	fmt.Fprintf(v.output(), "\nWhat changes is told here; Ctrl-C leaves.\n")
 	t.Out = v.output()

@@ -69,7 +69,6 @@ func TestOpenFromTheLobby(t *testing.T) {
 	s := h.live(1)
 	x.sees("Nobody has to watch")
 	eventually(t, "psql", func() bool { return h.psql(s).typed() == "" && s.Gate().Open })
-	x.types("\\q\r")
 	s.Finish(session.Cause{Code: session.Killed, By: "sam", Text: "enough"})
 	x.ends(137)
 }
@@ -152,10 +151,14 @@ func TestLobbyWithoutColours(t *testing.T) {
 	if got := x.screen.String(); strings.Contains(got, "[1;30") || strings.Contains(got, ";43m") || strings.Contains(got, "[43") {
 		t.Errorf("coloured: %q", got)
 	}
-	x.types("/orders\r\r") // from the session to a target
 	time.Sleep(time.Second)
-	x.types("q")
-	x.ends(0)
+	x.types("/nobody\r\r")
+	x.sees("Nobody has to watch")
+	p := h.psql(h.live(2))
+	eventually(t, "psql's request", func() bool { r, _ := p.request(); return r.ID != "" })
+	if r, _ := p.request(); len(r.Env) > 0 {
+		t.Errorf("psql gets %q", r.Env)
+	}
 }
 
 // Many people in the lobby cost next to nothing while nothing happens.

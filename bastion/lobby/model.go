@@ -17,8 +17,9 @@ const (
 	maxText   = 500 // characters of anything that is shown
 	maxFilter = 60
 
-	freshFor = 15 * time.Second // somebody who has begun to wait is marked so long
-	idleFor  = 5 * time.Second  // without a key for so long, the cursor goes to them
+	bellInterval = 2 * time.Second
+	freshFor     = 15 * time.Second // somebody who has begun to wait is marked so long
+	idleFor      = 5 * time.Second  // without a key for so long, the cursor goes to them
 	// settle is how long the list must have stood still under the cursor before
 	// Enter means it: a key at once was meant for something else.
 	settle = 700 * time.Millisecond
@@ -45,6 +46,7 @@ type model struct {
 	at      string    // the name of the item the cursor is on
 	moved   time.Time // when it was last moved, but by a key
 	pressed time.Time // the last key
+	rang    time.Time // the bell, last
 	fresh   map[string]time.Time
 	filter  string
 	filters bool // it is being typed
@@ -127,7 +129,9 @@ func (m model) saw(now seen) (_ model, rings bool) {
 			continue
 		}
 		m.fresh[s.ID] = m.now.Add(freshFor)
-		rings = true
+		if m.now.Sub(m.rang) >= bellInterval { // nobody rings it all the time
+			m.rang, rings = m.now, true
+		}
 		if m.now.Sub(m.pressed) > idleFor && !m.filters && m.filter == "" {
 			m.at, m.moved = s.ID, m.now
 		}
