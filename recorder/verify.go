@@ -465,8 +465,25 @@ func (r Report) write(w io.Writer, asJSON bool) error {
 	}
 	return json.NewEncoder(w).Encode(struct {
 		Report
-		Proven bool `json:"proven"`
-	}{r, len(r.Findings) == 0 && !r.Running})
+		Proven bool     `json:"proven"`
+		Notes  []string `json:"notes,omitempty"` // how far
+	}{r, len(r.Findings) == 0 && !r.Running, r.notes()})
+}
+
+// notes say how far it is proven, where that is not all the way.
+func (r Report) notes() (notes []string) {
+	if r.Unread {
+		notes = append(notes, "encrypted: every byte is what was recorded; what it says was not read")
+	}
+	m := r.Manifest
+	if m == nil || m.SealedBy == "" {
+		return notes
+	}
+	note := fmt.Sprintf("sealed by %s, since %s was lost; what had not reached the store is not there", m.SealedBy, m.Session.Node)
+	if slices.Contains(m.Flags, "unannounced") {
+		note += "; no ledger announced it, so that until then anybody who can write to the store may have made it"
+	}
+	return append(notes, note)
 }
 
 // print writes a line for a recording, and one more for each finding.
@@ -476,8 +493,10 @@ func (r Report) print(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s  proven: %s on %s (%s), %s, %d statements, %d segments, ended %s\n", r.ID,
 			m.Session.Engineer.Name, m.Session.Target, m.Session.Mode, m.Session.Started.UTC().Format(time.DateTime),
 			m.Totals.Statements, len(m.Segments), m.Cause.Code)
-		if err == nil && r.Unread {
-			_, err = fmt.Fprintln(w, "    encrypted: every byte is what was recorded; what it says was not read")
+		for _, note := range r.notes() {
+			if err == nil {
+				_, err = fmt.Fprintf(w, "    %s\n", note)
+			}
 		}
 		return err
 	}

@@ -555,41 +555,77 @@ func TestDeletedAndWrittenOverOnTheServer(t *testing.T) {
 	}
 }
 
-// The recipe: no twokey, standard tools alone.
-const (
-	recipeSignature = `ssh-keygen -Y verify -f ../allowed_signers -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json`
-	recipeSums      = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
-	recipePlay      = `zstd -dc *.cast.zst | asciinema play -`
-)
+// recipes are the commands with which the README proves and plays a recording
+// without twokey, as they stand there.
+func recipes(t *testing.T) (lines []string) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "## Prove a recording without twokey\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for i, block := range strings.Split(section, "```\n") {
+		if i%2 == 1 {
+			lines = append(lines, strings.Split(strings.TrimSpace(block), "\n")...)
+		}
+	}
+	if len(lines) != 5 {
+		t.Fatalf("the README has %d lines to type: %q", len(lines), lines)
+	}
+	return lines
+}
 
+// What the README says can be typed, and proves and plays; encrypted or not.
 func TestWithStandardTools(t *testing.T) {
-	place, exported := recordedFolder(t)
-	sh := func(script string) (string, error) {
-		cmd := exec.Command("bash", "-o", "pipefail", "-ec", script)
-		cmd.Dir = place
-		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm", "HOME="+t.TempDir())
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	for _, recipe := range []string{recipeSignature, recipeSums} {
-		if out, err := sh(recipe); err != nil {
-			t.Errorf("%s: %v\n%s", recipe, err, out)
-		}
-	}
-	for _, recipe := range []string{recipePlay, strings.Replace(recipePlay, "play", "cat", 1)} {
-		// A player wants a terminal.
-		out, err := sh("script -qec '" + recipe + "' /dev/null </dev/null")
-		if err != nil || !strings.Contains(out, "orders=>") || !strings.Contains(out, "€😀") {
-			t.Errorf("%s: %v\n%q", recipe, err, out)
-		}
-	}
-	if out, err := sh("zstd -dc *.cast.zst"); err != nil || out != string(exported) {
-		t.Errorf("zstd and Export differ: %v", err)
-	}
-	playersTakeEveryLine(t, exported)
-	os.WriteFile(filepath.Join(place, "00000002.cast.zst"), []byte("other"), 0o600)
-	if out, err := sh(recipeSums); err == nil || !strings.Contains(out, "00000002.cast.zst: FAILED") {
-		t.Errorf("sha256sum does not notice: %v\n%s", err, out)
+	lines := recipes(t)
+	me := identity(t)
+	for name, c := range map[string]struct {
+		to    []recorder.Recipient
+		lines []string
+	}{"plain": {nil, lines[:4]}, "encrypted": {[]recorder.Recipient{me.Recipient()}, slices.Concat(lines[:3], lines[4:])}} {
+		t.Run(name, func(t *testing.T) {
+			place, exported := recordedFolder(t, c.to, me)
+			key := filepath.Join(place, "..", "recording.pub")
+			if err := errors.Join(os.WriteFile(key, ssh.MarshalAuthorizedKey(testKey('k').PublicKey()), 0o600),
+				os.WriteFile(filepath.Join(place, "identity.txt"), []byte(me.String()+"\n"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			sh := func(script string) (string, error) {
+				cmd := exec.Command("bash", "-o", "pipefail", "-ec", strings.ReplaceAll(script, "/etc/twokey/keys/recording.pub", key))
+				cmd.Dir = place
+				cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm", "SHELL=/bin/bash", "HOME="+t.TempDir())
+				out, err := cmd.CombinedOutput()
+				return string(out), err
+			}
+			for _, line := range c.lines[:3] {
+				if out, err := sh(line); err != nil {
+					t.Errorf("%s: %v\n%s", line, err, out)
+				}
+			}
+			for _, line := range []string{c.lines[3], strings.Replace(c.lines[3], "asciinema play", "asciinema cat", 1)} {
+				script := filepath.Join(place, "..", "play") // a player wants a terminal
+				if err := os.WriteFile(script, []byte(line), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				out, err := sh("script -qec 'bash -eo pipefail ../play' /dev/null </dev/null")
+				if err != nil || !strings.Contains(out, "orders=>") || !strings.Contains(out, "€😀") {
+					t.Errorf("%s: %v\n%q", line, err, out)
+				}
+			}
+			pipe, _, _ := strings.Cut(c.lines[3], " | asciinema")
+			if out, err := sh(pipe); err != nil || out != string(exported) {
+				t.Errorf("zstd and Export differ: %v", err)
+			}
+			playersTakeEveryLine(t, exported)
+			second, err := filepath.Glob(filepath.Join(place, "00000002.cast.zst*"))
+			if err != nil || len(second) != 1 || os.WriteFile(second[0], []byte("other"), 0o600) != nil {
+				t.Fatal(second, err)
+			}
+			if out, err := sh(c.lines[2]); err == nil || !strings.Contains(out, filepath.Base(second[0])+": FAILED") {
+				t.Errorf("sha256sum does not notice: %v\n%s", err, out)
+			}
+		})
 	}
 }
 
@@ -598,22 +634,24 @@ func TestFormatHasTheRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, recipe := range []string{recipeSignature, recipeSums, recipePlay} {
-		if !bytes.Contains(format, []byte(recipe)) {
-			t.Errorf("FORMAT.md does not have the recipe %s", recipe)
+	for _, line := range recipes(t)[1:] {
+		if !bytes.Contains(format, []byte("\n    "+line+"\n")) {
+			t.Errorf("FORMAT.md does not have the recipe %s", line)
 		}
 	}
 }
 
-// recordedFolder makes a recording in a folder, with allowed_signers beside it.
-func recordedFolder(t *testing.T) (place string, exported []byte) {
+// recordedFolder makes a recording in a folder.
+func recordedFolder(t *testing.T, to []recorder.Recipient, me recorder.Identity) (place string, exported []byte) {
 	t.Helper()
 	dir := memoryDir(t)
 	s, err := store.NewFolder(filepath.Join(dir, "store"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRecorder(t, options(filepath.Join(dir, "state"), s))
+	o := options(filepath.Join(dir, "state"), s)
+	o.Recipients = to
+	r := newRecorder(t, o)
 	want := request()
 	tape := begin(t, r, want)
 	for part := range slices.Chunk(story(), 7) {
@@ -626,12 +664,10 @@ func recordedFolder(t *testing.T) (place string, exported []byte) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
-	signers := "twokey " + string(ssh.MarshalAuthorizedKey(testKey('k').PublicKey()))
-	if err := os.WriteFile(filepath.Join(list[0], "..", "allowed_signers"), []byte(signers), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	var cast bytes.Buffer
-	if err := recorder.OpenArchive(s, trusted(), nil).Export(t.Context(), want.ID, &cast); err != nil {
+	a := recorder.OpenArchive(s, trusted(), nil)
+	a.Open([]recorder.Identity{me})
+	if err := a.Export(t.Context(), want.ID, &cast); err != nil {
 		t.Fatal(err)
 	}
 	return list[0], cast.Bytes()

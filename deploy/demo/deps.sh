@@ -10,6 +10,7 @@ wanted=(
 	ssh-keygen:openssh-client
 	zstd:zstd
 	asciinema:asciinema
+	age:age
 	sha256sum:coreutils
 	chromium:chromium        # a real browser looks at the login pages
 	npm:npm                  # and a second identity provider comes from there; brings nodejs
