@@ -8,7 +8,9 @@ import (
 	"io"
 	"iter"
 	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,26 +48,6 @@ func (a *Archive) Open(identities []Identity) {
 // without it nobody does.
 func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive {
 	return &Archive{store: s, keys: keys, books: books}
-}
-
-// Viewed puts into the books that a person looked. See Recorder.Viewed.
-func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id string) error {
-	if a.books == nil {
-		return errNoBooks
-	}
-	return a.books.Viewed(ctx, who, what, id)
-}
-
-// Shown puts into the books that a replay showed a person all there is: from then
-// on they may review it, if it is whole.
-func (a *Archive) Shown(ctx context.Context, who session.Identity, id string) error {
-	if err := a.Viewed(ctx, who, ViewShown, id); err != nil {
-		return err
-	}
-	if _, err := a.Asked(ctx, id); err != nil {
-		return nil // it still runs
-	}
-	return a.books.reviews.saw(id, who)
 }
 
 // List yields the sessions that have ended, newest first, as their manifests
@@ -108,7 +90,7 @@ func (a *Archive) summary(ctx context.Context, place string) (session.Summary, e
 // Summary returns what listings show of one session: by its manifest, proven where
 // keys are trusted, or by the beginning of its tape while it has none.
 func (a *Archive) Summary(ctx context.Context, id string) (session.Summary, error) {
-	place, err := folder(id)
+	place, err := placeOf(id)
 	if err != nil {
 		return session.Summary{}, fmt.Errorf("%w: %w", ErrNoRecording, err)
 	}
@@ -214,7 +196,7 @@ func idOf(place string) string { return store.Object{Name: place}.Base() }
 
 // isPlace reports whether a folder is where a recording of that ID belongs.
 func isPlace(name string) bool {
-	want, err := folder(idOf(name))
+	want, err := placeOf(idOf(name))
 	return err == nil && want == name
 }
 
@@ -344,7 +326,7 @@ func (a *Archive) plain(ctx context.Context, id string) iter.Seq2[[]byte, error]
 // contents returns the segments of a recording as its manifest names them, or,
 // while there is none, as they lie in the store.
 func (a *Archive) contents(ctx context.Context, id string) (list []Segment, place string, err error) {
-	if place, err = folder(id); err != nil {
+	if place, err = placeOf(id); err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrNoRecording, err)
 	}
 	m, err := a.manifest(ctx, place)
@@ -395,7 +377,7 @@ func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error)
 	}
 	var list []Segment
 	for _, o := range objects {
-		if segmentNumber(o.Base()) == len(list)+1 {
+		if nth(o.Base()) == len(list)+1 {
 			// Nobody has signed for this size: it is not what is to be read into memory.
 			list = append(list, Segment{Name: o.Base(), Size: min(o.Size, maxStored)})
 		}
@@ -437,13 +419,37 @@ func parseManifest(data []byte) (*Manifest, error) {
 	}
 	for i, s := range m.Segments {
 		switch {
-		case segmentNumber(s.Name) != i+1:
+		case nth(s.Name) != i+1:
 			return nil, fmt.Errorf("segment %d of the manifest has the name %.40q", i+1, s.Name)
 		case s.Size < 0 || s.Size > maxStored || s.Plain < 0 || s.Plain > maxPlain:
 			return nil, fmt.Errorf("segment %d of the manifest has an impossible size", i+1)
 		}
 	}
 	return &m, nil
+}
+
+// placeOf is the folder of a recording: the ID alone says where it lies.
+func placeOf(id string) (string, error) {
+	u, err := ulid.ParseStrict(id)
+	if err != nil {
+		return "", fmt.Errorf("%.40q is no session ID", id)
+	}
+	return time.UnixMilli(int64(u.Time())).UTC().Format("sessions/2006/01/02/") + u.String() + "/", nil
+}
+
+var segmentForm = regexp.MustCompile(`^([0-9]{8})\.cast\.zst(\.age)?$`)
+
+// nth reads the number of a segment from its name, 0 if it is none.
+func nth(name string) int {
+	m := segmentForm.FindStringSubmatch(name)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // normalID returns an ID in upper case, as folders have it.

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,9 +26,7 @@ const (
 	gatherDeeds = time.Second
 	mostDeeds   = 200 // in one entry
 	deedsName   = "deeds.jsonl"
-
-	enteredWithin = time.Minute // a deed is in an entry, unless the bastion died or its disk was full
-	maxDeed       = 2 << 10     // bytes of its text
+	maxDeed     = 2 << 10 // bytes of its text
 )
 
 // deeds are those that are in no entry yet.
@@ -171,35 +167,24 @@ func (b *books) entries() int64 {
 	return b.head.Ledger.Sequence
 }
 
-// Deeds yields what people did from one moment to another, by the ledgers of all
-// nodes, oldest first, as far as it has reached the store, and what this node has
-// not brought there yet. An entry that is not proven is an error, and the
-// sequence goes on behind it. Texts are as the store has them: clean them before a
-// terminal sees them.
-func (a *Archive) Deeds(ctx context.Context, since, until time.Time) iter.Seq2[session.Deed, error] {
-	return func(yield func(session.Deed, error) bool) {
-		u := &auditor{Archive: a, ctx: ctx}
-		here, err := a.unsent()
-		if err != nil && !yield(session.Deed{}, err) {
-			return
-		}
-		// A deed of the last second of a day is in an entry of the next.
-		for day := since.UTC().Truncate(24 * time.Hour); !day.After(until.Add(enteredWithin)); day = day.Add(24 * time.Hour) {
-			list, err := u.deedsOf(day, here)
-			for _, p := range u.problems {
-				err = errors.Join(err, errors.New(p))
-			}
-			u.problems = nil
-			if err != nil && !yield(session.Deed{}, err) {
-				return
-			}
-			for _, d := range list {
-				if !d.Time.Before(since) && !d.Time.After(until) && !yield(d, nil) {
-					return
-				}
-			}
-		}
+// Viewed puts into the books that a person looked. See Recorder.Viewed.
+func (a *Archive) Viewed(ctx context.Context, who session.Identity, what, id string) error {
+	if a.books == nil {
+		return errNoBooks
 	}
+	return a.books.Viewed(ctx, who, what, id)
+}
+
+// Shown puts into the books that a replay showed a person all there is: from then
+// on they may review it, if it is whole.
+func (a *Archive) Shown(ctx context.Context, who session.Identity, id string) error {
+	if err := a.Viewed(ctx, who, ViewShown, id); err != nil {
+		return err
+	}
+	if _, err := a.Asked(ctx, id); err != nil {
+		return nil // it still runs
+	}
+	return a.books.reviews.saw(id, who)
 }
 
 // unsent are the entries that wait for the store here, and the deeds that are in
@@ -227,65 +212,6 @@ func (a *Archive) unsent() (list []Entry, err error) {
 		}
 	}
 	return append(list, Entry{Type: EntryDeeds, Time: time.Now(), Deeds: waiting}), nil
-}
-
-// deedsOf reads one day of all ledgers. here are entries that may not be there yet.
-func (u *auditor) deedsOf(day time.Time, here []Entry) (list []session.Deed, err error) {
-	type place struct {
-		node   string
-		number int64
-	}
-	seen := map[place]bool{}
-	for _, e := range here {
-		if e.Time.UTC().Truncate(24 * time.Hour).Equal(day) {
-			seen[place{e.Node, e.Sequence}] = true
-			list = append(list, e.deeds()...)
-		}
-	}
-	nodes, err := u.store.List(u.ctx, "ledger/")
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range nodes {
-		if !n.Folder() {
-			continue
-		}
-		names, err := u.entries(n.Name+day.Format("2006/01/02/"), 0)
-		if err != nil {
-			return list, err
-		}
-		for _, name := range names {
-			e, _, err := u.entry(name)
-			if err != nil {
-				return list, err
-			}
-			if e != nil && !seen[place{e.Node, e.Sequence}] {
-				list = append(list, e.deeds()...)
-			}
-		}
-	}
-	slices.SortStableFunc(list, func(a, b session.Deed) int { return a.Time.Compare(b.Time) })
-	return list, nil
-}
-
-// deeds are what people did, by an entry.
-func (e Entry) deeds() []session.Deed {
-	d := session.Deed{Time: e.Time, Who: e.Who, Session: e.Session, Text: strings.TrimSpace(e.What + " " + e.Note)}
-	switch e.Type {
-	case EntryDeeds:
-		return e.Deeds
-	case EntryViewed:
-		d.What = session.DeedViewed
-	case EntryReviewed:
-		d.What = session.DeedReviewed
-	case EntryPruned:
-		d.What, d.Text = session.DeedPruned, fmt.Sprintf("%d recordings", len(e.Pruned))
-	case EntryStarted, EntryStopped:
-		d.What, d.Text = session.DeedType(e.Type), e.Node
-	default:
-		return nil
-	}
-	return []session.Deed{d}
 }
 
 // Note is Recorder's.

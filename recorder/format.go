@@ -189,6 +189,19 @@ type Running struct {
 	Chain    string `json:"chain,omitempty"` // of the last of them
 }
 
+// What Viewed is told of a replay, the one way of looking after which one may
+// review, and of its having shown all there is.
+const (
+	ViewReplay = "replay"
+	ViewShown  = "replayed to its end"
+)
+
+// What a review says.
+const (
+	ReviewOK    = "ok"
+	ReviewRaise = "raise"
+)
+
 // Link is a place in a chain: how many there are up to it, and the SHA-256 of it.
 type Link struct {
 	Sequence int64  `json:"sequence"`

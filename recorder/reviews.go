@@ -24,19 +24,6 @@ import (
 // nor the loss of a recording lets anybody off, and the answer is there when somebody
 // is in a hurry and the store is not. The ledger proves what is kept here.
 
-// What Viewed is told of a replay, the one way of looking after which one may
-// review, and of its having shown all there is.
-const (
-	ViewReplay = "replay"
-	ViewShown  = "replayed to its end"
-)
-
-// What a review says.
-const (
-	ReviewOK    = "ok"
-	ReviewRaise = "raise"
-)
-
 // replayCounts is for how long, at least, a replay is remembered of a session
 // that nobody owes and nobody has reviewed.
 const replayCounts = 30 * 24 * time.Hour

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// This file is the only one that knows sshsig. Signatures are OpenSSH's
-// (PROTOCOL.sshsig), so that ssh-keygen -Y verify can judge them.
+// This file signs. Signatures are OpenSSH's (PROTOCOL.sshsig), so that ssh-keygen
+// -Y verify can judge them; trust.go does it, too.
 
 // sign returns the armored signature of the message.
 func sign(key ssh.Signer, namespace string, message []byte) ([]byte, error) {
@@ -18,26 +18,4 @@ func sign(key ssh.Signer, namespace string, message []byte) ([]byte, error) {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	return sshsig.Armor(sig), nil
-}
-
-// checkSignature returns nil when one of the keys signed the message, and
-// otherwise what is wrong, in words.
-func checkSignature(keys []ssh.PublicKey, namespace string, message, armored []byte) error {
-	sig, err := sshsig.Unarmor(armored)
-	if err != nil {
-		return fmt.Errorf("the signature can not be read: %w", err)
-	}
-	if !bytes.Equal(sshsig.Armor(sig), armored) {
-		return fmt.Errorf("the signature has something added to it or is written in another way than it was")
-	}
-	for _, key := range keys {
-		if !bytes.Equal(key.Marshal(), sig.PublicKey.Marshal()) {
-			continue
-		}
-		if err := sshsig.Verify(bytes.NewReader(message), sig, key, sshsig.HashSHA512, namespace); err != nil {
-			return fmt.Errorf("the signature does not fit")
-		}
-		return nil
-	}
-	return fmt.Errorf("it is signed with the key %s, which is not one of those trusted", ssh.FingerprintSHA256(sig.PublicKey))
 }

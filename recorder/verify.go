@@ -48,7 +48,7 @@ func (a *Archive) Check(ctx context.Context, id string) (Report, error) {
 	if err != nil && !errors.Is(err, ErrNoRecording) {
 		return report, err
 	}
-	place, placeErr := folder(id)
+	place, placeErr := placeOf(id)
 	traces, tracesErr := a.traces(ctx, place)
 	if err2 := errors.Join(placeErr, tracesErr); err2 != nil {
 		return report, err2
@@ -68,7 +68,7 @@ func (r *Report) mark(traces []string) bool {
 
 // check is Check without a look at what was deleted or written over.
 func (a *Archive) check(ctx context.Context, id string) (Report, error) {
-	place, err := folder(id)
+	place, err := placeOf(id)
 	if err != nil {
 		return Report{}, err
 	}
@@ -441,7 +441,7 @@ func (a *Archive) Judge(ctx context.Context, how session.Verification, w io.Writ
 		}
 		if err != nil {
 			undone = errors.Join(undone, fmt.Errorf("%s: %w", id, err))
-			r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+			r.Findings = append(r.Findings, "it could not be checked: "+session.OneLine(err.Error(), 1000))
 		} else if len(r.Findings) > 0 {
 			bad++
 		}

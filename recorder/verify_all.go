@@ -165,7 +165,7 @@ func (u *auditor) recording(r Report, err error) error {
 		if u.ctx.Err() != nil {
 			return err
 		}
-		r.Findings = append(r.Findings, "it could not be checked: "+oneLine(err))
+		r.Findings = append(r.Findings, "it could not be checked: "+session.OneLine(err.Error(), 1000))
 		u.undone = errors.Join(u.undone, fmt.Errorf("%s: %w", r.ID, err))
 	}
 	u.there[r.ID] = true

@@ -13,40 +13,18 @@ import (
 	"github.com/twokey/twokey/session"
 )
 
-// This file is what stands between the tape and the bytes of a segment as they
-// lie in the store: zstd, and age (age-encryption.org/v1) where recordings are
-// for recipients alone. It is the only one that knows age.
+// This file opens segments as they lie in the store: zstd, and age
+// (age-encryption.org/v1) where recordings are for recipients alone.
 
 // ErrEncrypted is returned, wrapped, for a recording that can not be read
 // without an identity. It is the session's, like ErrNoRecording.
 var ErrEncrypted = session.ErrEncrypted
 
-// Recipient is somebody a recording is encrypted for.
-type Recipient = age.Recipient
-
 // Identity opens what was encrypted for its recipient.
 type Identity = age.Identity
 
-// ParseRecipient reads a recipient: age1….
-func ParseRecipient(text string) (Recipient, error) { return age.ParseX25519Recipient(text) }
-
 // ParseIdentities reads a file of age-keygen's.
 func ParseIdentities(file io.Reader) ([]Identity, error) { return age.ParseIdentities(file) }
-
-func encrypt(plain []byte, to []Recipient) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := age.Encrypt(&out, to...)
-	if err == nil {
-		_, err = w.Write(plain)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("encrypting: %w", err)
-	}
-	return out.Bytes(), nil
-}
 
 // encrypted reports whether a segment of that name is.
 func encrypted(name string) bool { return strings.HasSuffix(name, encryptedSuffix) }
