@@ -1,0 +1,115 @@
+package recorder_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/session"
+)
+
+// This file hands the verifier what only somebody with the key could have signed, or what
+// nobody signs at all. It must say something sensible about all of it: never
+// panic, never hang, and never call proven what was not recorded.
+
+// signedObject puts bytes, signed, in the place of an object.
+func (l *loot) signedObject(name, namespace string, data []byte) {
+	sig, err := recorder.Sign(testKey('k'), namespace, data)
+	check(err)
+	l.Tamper(name, data)
+	l.Tamper(name+".sig", sig)
+}
+
+// FuzzManifest signs any manifest.
+func FuzzManifest(f *testing.F) {
+	original := record(f, 1)
+	name := original.places[0] + "manifest.json"
+	f.Add(original.Object(name))
+	f.Add([]byte(`{"format":1,"segments":[{"name":"00000001.cast.zst","size":9223372036854775807}]}`))
+	f.Add([]byte(`{"format":1,"session":{"id":"` + original.ids[0] + `"},"segments":[{"name":"00000001.cast.zst"}],"sha256sums":[]}`))
+	f.Add([]byte(`[]`))
+	var was recorder.Manifest
+	check(json.Unmarshal(original.Object(name), &was))
+	want, err := json.Marshal(was)
+	check(err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := original.copy()
+		l.signedObject(name, recorder.ManifestNamespace, data)
+		a := recorder.OpenArchive(l, trusted(), nil)
+		report, err := a.Check(t.Context(), l.ids[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range a.Events(t.Context(), l.ids[0]) {
+		}
+		for range a.List(t.Context()) {
+		}
+		if len(report.Findings) > 0 {
+			return
+		}
+		// What no tape knows, the manifest alone says: flags, its place in the chain.
+		m := *report.Manifest
+		m.Flags, m.Sequence, m.Previous, m.SealedBy = was.Flags, was.Sequence, was.Previous, was.SealedBy
+		for i := range m.Segments {
+			m.Segments[i].Version = was.Segments[i].Version
+		}
+		if got, err := json.Marshal(m); err != nil || string(got) != string(want) {
+			t.Errorf("proven, and it is not what was recorded:\n%s\n%s", got, want)
+		}
+	})
+}
+
+// FuzzLedger signs any entry.
+func FuzzLedger(f *testing.F) {
+	original := record(f, 1)
+	for _, name := range original.Names() {
+		if strings.HasPrefix(name, "ledger/") && strings.HasSuffix(name, ".json") {
+			f.Add(original.Object(name))
+		}
+	}
+	name := original.find("-sealed.json")
+	was := string(original.Object(name))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := original.copy()
+		l.signedObject(name, recorder.LedgerNamespace, data)
+		a := recorder.OpenArchive(l, trusted(), nil)
+		var found session.Unproven
+		if err := a.Verify(t.Context(), nil, io.Discard); string(data) != was && !errors.As(err, &found) {
+			t.Errorf("%q in the place of an entry: %v", data, err) // the one behind it knows better
+		}
+		for range a.Deeds(t.Context(), l.began, l.began.AddDate(0, 0, 1)) {
+		}
+	})
+}
+
+// FuzzVerifier puts any bytes in the place of a segment, with every hash in the
+// manifest made to fit.
+func FuzzVerifier(f *testing.F) {
+	original := record(f, 1)
+	for n := 1; n <= 4; n++ {
+		f.Add(n, original.Object(original.segment(0, n)))
+	}
+	f.Add(2, []byte("\x28\xb5\x2f\xfd\x00\x58\x51\x00\x00"))
+	f.Fuzz(func(t *testing.T, n int, stored []byte) {
+		l := original.copy()
+		n = 1 + int(uint(n)%4)
+		l.Tamper(l.segment(0, n), stored)
+		l.resign(testKey('k'), func(m *recorder.Manifest) {
+			m.Segments[n-1].Size, m.Segments[n-1].SHA256 = int64(len(stored)), sha(stored)
+			rechain(m)
+		})
+		a := recorder.OpenArchive(l, trusted(), nil)
+		report, err := a.Check(t.Context(), l.ids[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Findings) == 0 && string(l.plain(n)) != string(original.plain(n)) {
+			t.Errorf("segment %d: other words, and proven", n)
+		}
+		for range a.Events(t.Context(), l.ids[0]) {
+		}
+	})
+}
