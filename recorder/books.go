@@ -26,8 +26,9 @@ type books struct {
 	signer ssh.Signer
 	wake   chan struct{} // a token when an entry was added
 
-	mu   sync.Mutex
-	head heads
+	mu    sync.Mutex
+	head  heads
+	unfit bool // books.json does not know of the head yet
 }
 
 type heads struct {
@@ -43,6 +44,7 @@ func openBooks(dir, node string, signer ssh.Signer) (*books, error) {
 	if _, err := readJSON(b.file(), &b.head); err != nil {
 		return nil, fmt.Errorf("the node's books: %w", err)
 	}
+	b.unfit = true // what catchUp finds is on no list
 	return b, b.catchUp()
 }
 
@@ -111,8 +113,44 @@ func (b *books) seal(dir string, m *Manifest) (err error) {
 	if err := b.write(filepath.Join(dir, manifestName), ManifestNamespace, data); err != nil {
 		return err
 	}
-	*head = Link{Sequence: m.Sequence, Hash: hash(data)}
-	return writeJSON(b.file(), b.head)
+	return b.move(head, Link{Sequence: m.Sequence, Hash: hash(data)})
+}
+
+// move puts a head behind what was written. The caller holds mu.
+func (b *books) move(head *Link, to Link) error {
+	*head, b.unfit = to, true
+	return b.fit()
+}
+
+// fit brings the heads to disk, if they are not there. Nothing that was given a
+// place may leave for the store before: once it is gone from here, only the heads
+// know that the place is taken. The caller holds mu.
+func (b *books) fit() error {
+	if !b.unfit {
+		return nil
+	}
+	if err := writeJSON(b.file(), b.head); err != nil {
+		return fmt.Errorf("the node's books: %w", err)
+	}
+	b.unfit = false
+	return nil
+}
+
+// toSend returns the names of the entries that may go to the store.
+func (b *books) toSend() ([]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.fit(); err != nil {
+		return nil, err
+	}
+	return b.waiting()
+}
+
+// settle makes sure that the places which were given out are on disk.
+func (b *books) settle() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fit()
 }
 
 // write signs and writes, the signature first: what is there is signed.
@@ -152,8 +190,7 @@ func (b *books) addNow(e Entry) error {
 	if err := b.write(filepath.Join(b.ledger(), name), LedgerNamespace, data); err != nil {
 		return fmt.Errorf("the ledger can not be written: %w", err)
 	}
-	*head = Link{Sequence: e.Sequence, Hash: hash(data)}
-	if err := writeJSON(b.file(), b.head); err != nil {
+	if err := b.move(head, Link{Sequence: e.Sequence, Hash: hash(data)}); err != nil {
 		return fmt.Errorf("the ledger can not be written: %w", err)
 	}
 	poke(b.wake)
@@ -229,7 +266,7 @@ func (r *Recorder) sendBooks() {
 
 // sendWaiting tries every entry once, in order, and returns how many are left.
 func (r *Recorder) sendWaiting() (left int) {
-	names, err := r.books.waiting()
+	names, err := r.books.toSend()
 	if err != nil {
 		r.o.Log.Error("ledger not readable", "error", err)
 		return 1

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +136,100 @@ func fill(t *testing.T, path string) {
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
+}
+
+// A write fails with EIO: the tape is broken for good, and what it has is stored
+// with the cause that the session ended with.
+func TestFailedWriteIsFinal(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.SegmentEvery = time.Hour
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, out(1, "before"))
+	recorder.BreakDisk(tape)
+	for range 2 {
+		if err := tape.Append(out(2, "after")); !errors.Is(err, syscall.EIO) || !errors.Is(tape.Health().Err, syscall.EIO) {
+			t.Fatalf("Append: %v, Health: %v", err, tape.Health().Err)
+		}
+	}
+	tape.Seal(killedSummary(want.ID))
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	saysKilled(t, a, want.ID)
+	if text := bytesOf(read(t, a, want.ID), session.Output); string(text) != "before" {
+		t.Fatalf("%q", text)
+	}
+}
+
+// The disk becomes read-only, as file systems do after an error: no session begins,
+// the one that runs stops, and what it has is stored once the disk is back.
+func TestDiskReadOnly(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	if err := syscall.Mount(o.Dir, o.Dir, "", syscall.MS_BIND, ""); err != nil {
+		t.Skip("only root can make a disk read-only: ", err)
+	}
+	back := sync.OnceFunc(func() { syscall.Unmount(o.Dir, syscall.MNT_DETACH) })
+	defer back()
+	if err := syscall.Mount("", o.Dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, tape, out(1, "before")) // this file was open
+	eventually(t, "the tape knows that no slice can follow", func() bool { return errors.Is(tape.Health().Err, syscall.EROFS) })
+	if err := tape.Append(out(2, "after")); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("Append: %v", err)
+	}
+	if _, err := r.Begin(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "read-only file system") {
+		t.Errorf("a session began without a spool: %v", err)
+	}
+	tape.Seal(killedSummary(want.ID))
+	back()
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	saysKilled(t, a, want.ID)
+	if text := bytesOf(read(t, a, want.ID), session.Output); string(text) != "before" {
+		t.Errorf("%q", text)
+	}
+}
+
+// The place of an entry is on the disk before the entry leaves it for the store: else a
+// crash would give the same place to another one.
+func TestNothingLeavesBeforeItsPlaceIsOnTheDisk(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	r := newRecorder(t, o)
+	a := recorder.OpenArchive(s, trusted(), r)
+	stored := func(part string) bool {
+		return slices.ContainsFunc(s.Names(), func(n string) bool { return strings.Contains(n, part) })
+	}
+	eventually(t, "the ledger is stored", func() bool { return stored("0000000001-started.json") })
+	obstacle := filepath.Join(o.Dir, "books.json.new")
+	if err := os.Mkdir(obstacle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Viewed(t.Context(), bob, "export", ""); err == nil {
+		t.Fatal("noted, without a place in the books")
+	}
+	time.Sleep(100 * time.Millisecond) // it would be there
+	if stored("-viewed.json") {
+		t.Error("it is in the store, and its place is not on the disk")
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Viewed(t.Context(), bob, "export", ""); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, r)
+	if !stored("0000000002-viewed.json") || !stored("0000000003-viewed.json") {
+		t.Errorf("the store has %q", s.Names())
+	}
+	proven(t, recorder.OpenArchive(s, trusted(), nil))
 }
 
 // An fsync failed: the kernel has said so once and forgotten what it could not

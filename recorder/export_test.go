@@ -44,6 +44,11 @@ func FillDisk(tape session.Tape) {
 	replace(tape, "/dev/full").Close()
 }
 
+// BreakDisk makes every further write to the spool fail with EIO, by the kernel itself.
+func BreakDisk(tape session.Tape) {
+	replace(tape, "/proc/self/mem").Close() // nothing can be written to its address 0
+}
+
 // FailSync makes the next fsync of the spool fail, by the kernel itself, and
 // loses what is written from here on. heal gives the tape its slice back.
 func FailSync(tape session.Tape) (heal func()) {

@@ -311,8 +311,10 @@ func (r *Recorder) sendRest(rec *recording, place string) error {
 
 // sealManifest writes and signs the manifest, once.
 func (r *Recorder) sealManifest(rec *recording) error {
-	_, err := os.Stat(filepath.Join(rec.dir, manifestName))
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch _, err := os.Stat(filepath.Join(rec.dir, manifestName)); {
+	case err == nil:
+		return r.books.settle()
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	m := rec.manifest()

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,7 +50,14 @@ type S3 struct {
 	timeout time.Duration
 	mode    minio.RetentionMode
 	keep    time.Duration // under Object Lock; 0 is none
+
+	mu   sync.Mutex
+	late map[string]int // how often the Put of a name took too long, in a row
 }
+
+// mostLate bounds how patient a Put becomes: 32 times the usual. At 1 KB/s that
+// is enough for a megabyte.
+const mostLate = 5
 
 // NewS3 returns the store. It does not reach out: Try does.
 func NewS3(c S3Config) (*S3, error) {
@@ -77,26 +85,25 @@ func NewS3(c S3Config) (*S3, error) {
 		Secure:       u.Scheme == "https",
 		Region:       c.Region,
 		BucketLookup: minio.BucketLookupPath,
-		Transport:    transport(c.OpTimeout),
+		Transport:    transport(),
 		MaxRetries:   1, // who calls retries, and knows that a Put may have worked
 	})
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
 	return &S3{
-		client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout,
+		late: map[string]int{}, client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout,
 		mode: minio.RetentionMode(strings.ToUpper(c.LockMode)), keep: time.Duration(c.LockDays) * 24 * time.Hour,
 	}, nil
 }
 
-func transport(timeout time.Duration) *http.Transport {
+func transport() *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: timeout,
-		IdleConnTimeout:       60 * time.Second,
-		MaxIdleConnsPerHost:   16,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		IdleConnTimeout:     60 * time.Second,
+		MaxIdleConnsPerHost: 16,
 		// Objects are compressed already, and a length must mean what it says.
 		DisableCompression: true,
 	}
@@ -110,8 +117,8 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) 
 	if len(data) > MaxObject {
 		return "", ErrTooLarge
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
+	ctx, done := s.patiently(ctx, name)
+	defer done()
 	opts := minio.PutObjectOptions{ContentType: contentType(name), DisableMultipart: true}
 	opts.SetMatchETagExcept("*")
 	if s.keep > 0 {
@@ -129,6 +136,26 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) (string, error) 
 		return "", s.failure(err)
 	}
 	return info.VersionID, nil
+}
+
+// patiently bounds a Put: by the usual time, and by twice the time of the last
+// one when that was too short. So a store that hangs is noticed soon, and one that
+// is as slow as a bad line gets even a large object in the end.
+func (s *S3) patiently(ctx context.Context, name string) (_ context.Context, done func()) {
+	s.mu.Lock()
+	late := s.late[name]
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout<<late)
+	return ctx, func() {
+		s.mu.Lock()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.late[name] = min(late+1, mostLate)
+		} else {
+			delete(s.late, name)
+		}
+		s.mu.Unlock()
+		cancel()
+	}
 }
 
 // brokenOff reports whether the server closed the connection, as servers do
@@ -340,6 +367,8 @@ func (s *S3) failure(err error) error {
 		return fmt.Errorf("the bucket %s does not exist: %w", s.bucket, err)
 	case r.Code == minio.NoSuchKey, r.Code == "NoSuchVersion":
 		return ErrNotExist
+	case r.Code == minio.RequestTimeTooSkewed:
+		return fmt.Errorf("the store refuses, since its clock and the one of this machine are too far apart; one of them is wrong: %w", err)
 	case r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnauthorized,
 		r.Code == "InvalidAccessKeyId", r.Code == "XAdminUserNotFound": // versitygw says 404 with the latter
 		return fmt.Errorf("the store does not let us in: %w", err)
