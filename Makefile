@@ -81,7 +81,7 @@ lint: deps ## gofmt, vet, staticcheck, govulncheck, the import arrows
 	.ci/vulns
 
 bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios; finding among 100,000 sessions
-	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer
+	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer tlog-rec:tlog
 	@$(MAKE) --no-print-directory deps build
 	cd $(DEMO) && $(GO) run ./bench
 	TWOKEY_SESSIONS=100000 $(GO) test -run '^$$' -bench Find -benchtime 3x -timeout 1h -v ./recorder/index

@@ -34,6 +34,12 @@ func main() {
 
 // run takes the measures that are named, or all.
 func run(ctx context.Context, only []string) (err error) {
+	switch {
+	case len(only) > 1 && only[0] == inner:
+		return terminalWithin(ctx, only[1:])
+	case slices.Equal(only, []string{"recording"}):
+		return recording(ctx)
+	}
 	root, err := house.Repository()
 	if err != nil {
 		return err
@@ -74,7 +80,10 @@ func run(ctx context.Context, only []string) (err error) {
 	if len(only) > 0 {
 		return nil
 	}
-	return wire(ctx, h)
+	if err := wire(ctx, h); err != nil {
+		return err
+	}
+	return recording(ctx)
 }
 
 // measures are taken in this order: memory first, as what the others leave
