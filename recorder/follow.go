@@ -66,7 +66,7 @@ func (a *Archive) On(ctx context.Context, day string) ([]string, error) {
 // signature is by no trusted key has session.UnprovenFlag, where any key is
 // trusted. ErrNoRecording, wrapped, is one that has no manifest yet.
 func (a *Archive) Sealed(ctx context.Context, id string) (Sealed, error) {
-	place, err := folder(id)
+	place, err := placeOf(id)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("%w: %w", ErrNoRecording, err)
 	}
