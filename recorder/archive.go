@@ -258,7 +258,7 @@ func (a *Archive) plainFrom(ctx context.Context, id string, from time.Duration, 
 			}
 		}
 		for n := len(segments) + 1; follow && !d.ended; n++ {
-			s := Segment{Name: segmentName(n, encrypted(segments[0].Name)), Size: maxStored}
+			s := Segment{Name: nameOf(n, encrypted(segments[len(segments)-1].Name)), Size: maxStored}
 			if plain, err := a.awaited(ctx, place, s); !yield(plain, err) || err != nil {
 				return
 			}
@@ -450,6 +450,14 @@ func nth(name string) int {
 		return 0
 	}
 	return n
+}
+
+// nameOf is the name of the nth segment.
+func nameOf(n int, encrypted bool) string {
+	if encrypted {
+		return fmt.Sprintf("%08d.cast.zst.age", n)
+	}
+	return fmt.Sprintf("%08d.cast.zst", n)
 }
 
 // normalID returns an ID in upper case, as folders have it.

@@ -70,6 +70,10 @@ func recording(ctx context.Context) (err error) {
 			return []string{"tlog-rec", "--writer=file", "--file-path=" + filepath.Join(out, "x.json"), "cat", input}
 		}},
 	}
+	if _, _, err := within(ctx, []string{"tlog-rec", "--writer=file", "--file-path=" + filepath.Join(dir, "try.json"), "cat", input}); err != nil {
+		fmt.Fprintf(os.Stderr, "left out: %v (it needs the file /var/run/utmp)\n", err)
+		ways = ways[:len(ways)-1]
+	}
 	speed, cpu, size := map[string][]float64{}, map[string][]float64{}, map[string]float64{}
 	var last string
 	for range recordings {
@@ -130,7 +134,7 @@ func within(ctx context.Context, args []string) (took, burnt time.Duration, err 
 	var tail bytes.Buffer
 	n, _ := io.Copy(lastWords{&tail}, terminal) // EIO is its end
 	if err := cmd.Wait(); err != nil || n < printed {
-		return 0, 0, fmt.Errorf("%w after %d bytes: %q", err, n, tail.Bytes())
+		return 0, 0, fmt.Errorf("%s: %w after %d bytes: %q", args[0], err, n, tail.Bytes())
 	}
 	return time.Since(began), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
