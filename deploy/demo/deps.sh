@@ -12,6 +12,7 @@ wanted=(
 	asciinema:asciinema
 	age:age
 	sha256sum:coreutils
+	curl:curl
 	chromium:chromium        # a real browser looks at the login pages
 	npm:npm                  # and a second identity provider comes from there; brings nodejs
 	ssh-audit:ssh-audit      # what a scanner says of the front door
