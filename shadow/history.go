@@ -27,15 +27,38 @@ type history struct {
 
 // keep adds a row.
 func (h *history) keep(r *row, cols int) {
-	var b strings.Builder
-	r.draw(&b, 0, cols)
-	h.rows = append(h.rows, b.String())
-	h.bytes += b.Len() + historyRowCost
+	text, plain := r.plain()
+	if !plain {
+		var b strings.Builder
+		r.draw(&b, 0, cols)
+		text = b.String()
+	}
+	h.rows = append(h.rows, text)
+	h.bytes += len(text) + historyRowCost
 	for h.bytes > maxHistory || len(h.rows) > maxHistoryRows {
 		h.bytes -= len(h.rows[0]) + historyRowCost
 		h.rows = h.rows[1:]
 		h.dropped++
 	}
+}
+
+// plain is what draw makes of a row of ASCII without any look, as most are in a
+// flood; false for another row.
+func (r *row) plain() (text string, ok bool) {
+	var buf [widest]byte
+	if r.fill != 0 || r.used > len(buf) {
+		return "", false
+	}
+	for x := range r.used {
+		c := &r.cells[x]
+		if c.r >= 0x7f || c.half != whole || c.marks != nil || c.style != (style{}) {
+			return "", false
+		}
+		if buf[x] = byte(c.r); c.r == 0 {
+			buf[x] = ' '
+		}
+	}
+	return string(buf[:r.used]), true
 }
 
 // clone is a history that goes on by itself.
