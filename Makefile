@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: all build deps debian demo test lint bench load pictures simulate mutate fuzz clean help
+.PHONY: all build deps debian demo test lint bench load pictures prove simulate mutate fuzz clean help
 
 GO ?= go
 DEMO := deploy/demo
@@ -92,6 +92,9 @@ load: deps build ## a front door under attack, a thousand sessions in a row, fiv
 pictures: ## what the README shows, drawn from what the tests see
 	mkdir -p deploy/pictures
 	$(GO) test -count=1 -run 'Looks|PictureOf' ./shadow -pictures $(CURDIR)/deploy/pictures
+
+prove: ## kill the recorder at every failpoint in 20 ways and at 200 random moments, and change recordings in every way
+	TWOKEY_PROVE=20 $(GO) test -count=1 -timeout 2h -run 'Killed|NoMutation|EveryFlipped' -v ./recorder
 
 simulate: ## a million stories against the model of the gate, and 100,000 storms
 	TWOKEY_SIMULATE=500 $(GO) test -count=1 -timeout 2h -run Simulation -v ./session
