@@ -51,8 +51,11 @@ func (p *play) certificates() {
 		"identity provider, and types the six digits that the page shows back into ssh. Now she has a certificate for eight hours.", p.alice)
 	p.certificate()
 	p.alice.clears()
-	p.alice.run("ssh bastion", 0)
+	p.alice.types("ssh bastion")
+	p.alice.sees(`You may open`)
 	p.show("With it she is not asked again. `ssh bastion`, with any user name that is no database, is the lobby.", p.alice)
+	p.alice.presses("q")
+	p.alice.ends(0)
 
 	p.bob = p.sits("bob", "bob", "config", bobSize)
 	p.carol = p.sits("carol", "carol", "config", bobSize)
@@ -121,9 +124,11 @@ func (p *play) refusals() {
 }
 
 func (p *play) opening() {
-	p.bob.run("ssh bastion", 0)
-	p.show("bob looks who is waiting. The line says what to type.", p.alice, p.bob)
-	p.bobSits()
+	p.bob.types("ssh bastion")
+	p.bob.sees(`> ` + p.code + `\b`)
+	p.show("bob looks who is waiting. Enter sits down.", p.alice, p.bob)
+	p.bob.presses("\r")
+	p.bob.sees(`gate op`)
 	p.alice.reads(`orders=> `)
 	p.bob.sees(`goes nowhere`)
 	p.alice.types("select * from orders where customer = 3 order by id limit 5;")
@@ -141,10 +146,14 @@ func (p *play) bobSits() {
 
 // bobLeaves gets bob up, who is asked whether he means it.
 func (p *play) bobLeaves() {
+	p.bobGetsUp()
+	p.bob.sees(`(?m)^bob\$$`)
+}
+
+func (p *play) bobGetsUp() {
 	p.bob.presses("\x18") // Ctrl-X
 	p.bob.sees(`(?i)leave\?`)
 	p.bob.presses("y")
-	p.bob.sees(`(?m)^bob\$$`)
 }
 
 func (p *play) work() {
@@ -186,7 +195,7 @@ func (p *play) work() {
 		p.fails(fmt.Errorf("psql ran a program: %s", said))
 	}
 	a.types(`\copy orders to '/tmp/stolen'`)
-	a.reads(`(?i)(permission denied|not permitted|no such file)`)
+	a.reads(`(?i)(permission denied|not permitted|no such file|read-only file system)`)
 	p.show("psql itself sits in a cage: no program, no file, no network but the way to its gateway.", p.alice)
 }
 
@@ -230,11 +239,14 @@ func (p *play) live() string {
 
 func (p *play) leaving() {
 	p.alice.presses("\f")
-	p.bobLeaves()
+	p.bobGetsUp()
+	p.bob.sees(`You may open`)
 	p.alice.reads(`(?i)gate is shut`)
 	p.alice.types("drop table orders;")
 	p.alice.reads(`goes nowhere`)
-	p.show("bob gets up. The gate shuts at once: what alice types goes nowhere.", p.alice, p.bob)
+	p.show("bob gets up, and is back in the lobby. The gate shuts at once: what alice types goes nowhere.", p.alice, p.bob)
+	p.bob.presses("q")
+	p.bob.sees(`(?m)^bob\$$`)
 	p.bobSits()
 	p.alice.reads(`(?i)gate is open`)
 	p.alice.presses("\r")
