@@ -246,7 +246,7 @@ func (a *Archive) plainFrom(ctx context.Context, id string, from time.Duration, 
 			return
 		}
 		past := 0
-		for past < len(segments)-1 && segments[past].SHA256 != "" && moment(segments[past].To) < from {
+		for past < len(segments)-1 && segments[past].SHA256() != "" && moment(segments[past].To) < from {
 			past++
 		}
 		if past > 0 {
@@ -258,7 +258,7 @@ func (a *Archive) plainFrom(ctx context.Context, id string, from time.Duration, 
 			}
 		}
 		for n := len(segments) + 1; follow && !d.ended; n++ {
-			s := Segment{Name: nameOf(n, encrypted(segments[len(segments)-1].Name)), Size: maxStored}
+			s := Segment{Sum: sumLine("", nameOf(n, encrypted(segments[len(segments)-1].Name()))), Size: maxStored}
 			if plain, err := a.awaited(ctx, place, s); !yield(plain, err) || err != nil {
 				return
 			}
@@ -292,10 +292,10 @@ func (a *Archive) unpacked(ctx context.Context, place string, s Segment) ([]byte
 	stored, err := a.segment(ctx, place, s)
 	var plain []byte
 	if err == nil {
-		plain, err = unpack(s.Name, stored, a.identities)
+		plain, err = unpack(s.Name(), stored, a.identities)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("segment %s: %w", s.Name, err)
+		return nil, fmt.Errorf("segment %s: %w", s.Name(), err)
 	}
 	return plain, nil
 }
@@ -379,7 +379,7 @@ func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error)
 	for _, o := range objects {
 		if nth(o.Base()) == len(list)+1 {
 			// Nobody has signed for this size: it is not what is to be read into memory.
-			list = append(list, Segment{Name: o.Base(), Size: min(o.Size, maxStored)})
+			list = append(list, Segment{Sum: sumLine("", o.Base()), Size: min(o.Size, maxStored)})
 		}
 	}
 	if len(list) == 0 {
@@ -391,13 +391,13 @@ func (a *Archive) unproven(ctx context.Context, place string) ([]Segment, error)
 // segment gets the stored bytes of a segment. Where the newest version is not
 // what the manifest says, the version it names is tried.
 func (a *Archive) segment(ctx context.Context, place string, s Segment) ([]byte, error) {
-	stored, _, err := a.store.Get(ctx, place+s.Name, "", s.Size)
-	if err == nil && s.SHA256 != "" && sum(stored) != s.SHA256 {
+	stored, _, err := a.store.Get(ctx, place+s.Name(), "", s.Size)
+	if err == nil && s.SHA256() != "" && sum(stored) != s.SHA256() {
 		err = errors.New("it is not what was recorded")
 	}
 	if err != nil && s.Version != "" {
-		original, _, err2 := a.store.Get(ctx, place+s.Name, s.Version, s.Size)
-		if err2 == nil && sum(original) == s.SHA256 {
+		original, _, err2 := a.store.Get(ctx, place+s.Name(), s.Version, s.Size)
+		if err2 == nil && sum(original) == s.SHA256() {
 			return original, nil
 		}
 	}
@@ -419,8 +419,10 @@ func parseManifest(data []byte) (*Manifest, error) {
 	}
 	for i, s := range m.Segments {
 		switch {
-		case nth(s.Name) != i+1:
-			return nil, fmt.Errorf("segment %d of the manifest has the name %.40q", i+1, s.Name)
+		case nth(s.Name()) != i+1:
+			return nil, fmt.Errorf("segment %d of the manifest has the name %.40q", i+1, s.Name())
+		case !hashForm.MatchString(s.SHA256()):
+			return nil, fmt.Errorf("segment %d of the manifest has no hash", i+1)
 		case s.Size < 0 || s.Size > maxStored || s.Plain < 0 || s.Plain > maxPlain:
 			return nil, fmt.Errorf("segment %d of the manifest has an impossible size", i+1)
 		}
@@ -437,7 +439,10 @@ func placeOf(id string) (string, error) {
 	return time.UnixMilli(int64(u.Time())).UTC().Format("sessions/2006/01/02/") + u.String() + "/", nil
 }
 
-var segmentForm = regexp.MustCompile(`^([0-9]{8})\.cast\.zst(\.age)?$`)
+var (
+	segmentForm = regexp.MustCompile(`^([0-9]{8})\.cast\.zst(\.age)?$`)
+	hashForm    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
 // nth reads the number of a segment from its name, 0 if it is none.
 func nth(name string) int {

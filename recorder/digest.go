@@ -202,14 +202,10 @@ func (t *Totals) add(o Totals) {
 
 // newCut describes a segment: the slice and the bytes it became.
 func newCut(n int, s slice, plain, stored []byte, encrypted bool) cut {
-	c := cut{N: n, Digest: s.digest, Segment: Segment{
-		Name: segmentName(n, encrypted), Size: int64(len(stored)), SHA256: hash(stored), Plain: int64(len(plain)),
+	return cut{N: n, Digest: s.digest, Segment: Segment{
+		Sum: sumLine(hash(stored), segmentName(n, encrypted)), Size: int64(len(stored)), Plain: int64(len(plain)),
 		From: seconds(s.first), To: seconds(s.last),
 	}}
-	if !encrypted { // a hash of what is secret says too much of it
-		c.PlainID = hash(plain)
-	}
-	return c
 }
 
 func hash(p []byte) string {

@@ -132,7 +132,7 @@ func (r *Recorder) load(rec *recording) (err error) {
 	}
 	for _, name := range segments {
 		// What the store has, and what a crash left before it was noted: then its slice is still here.
-		if n := segmentNumber(name); n <= rec.sent || n > len(noted) || noted[n-1].Name != name {
+		if n := segmentNumber(name); n <= rec.sent || n > len(noted) || noted[n-1].Name() != name {
 			if err := os.Remove(filepath.Join(rec.dir, name)); err != nil {
 				return err
 			}
@@ -265,7 +265,7 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 		}
 	}
 	c := newCut(n, s, plain, stored, encrypted)
-	if err := writeFile(filepath.Join(dir, c.Name), stored); err != nil {
+	if err := writeFile(filepath.Join(dir, c.Name()), stored); err != nil {
 		return cut{}, err
 	}
 	if err := noteSegment(dir, c); err != nil {
@@ -278,15 +278,15 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 
 // sendSegment brings a segment to the store and removes it here.
 func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, data []byte) (string, error)) error {
-	path := filepath.Join(dir, c.Name)
+	path := filepath.Join(dir, c.Name())
 	stored, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if hash(stored) != c.SHA256 {
-		return fmt.Errorf("%s changed on this disk after it was written", c.Name)
+	if hash(stored) != c.SHA256() {
+		return fmt.Errorf("%s changed on this disk after it was written", c.Name())
 	}
-	if c.Version, err = put(place+c.Name, stored); err != nil {
+	if c.Version, err = put(place+c.Name(), stored); err != nil {
 		return err
 	}
 	c.Stored = true
@@ -351,10 +351,8 @@ func (rec *recording) manifest() Manifest {
 	var changes []seatChange
 	alarm := false
 	for _, c := range rec.cuts {
-		link = chain(link, c.SHA256)
-		c.Chain = link
+		link = chain(link, c.SHA256())
 		m.Segments = append(m.Segments, c.Segment)
-		m.Sums = append(m.Sums, c.SHA256+"  "+c.Name)
 		m.Totals.add(c.Digest.Totals)
 		changes = append(changes, c.Digest.Seats...)
 		alarm = alarm || c.Digest.Alarm

@@ -112,7 +112,7 @@ func (a *Archive) proven(ctx context.Context, place string, manifest []byte) (bo
 
 func (m *Manifest) sealed() Sealed {
 	s := Sealed{Found: session.Found{Summary: m.Summary(), Opened: m.Session.Engineer}}
-	s.Encrypted = slices.ContainsFunc(m.Segments, func(s Segment) bool { return encrypted(s.Name) })
+	s.Encrypted = slices.ContainsFunc(m.Segments, func(s Segment) bool { return encrypted(s.Name()) })
 	known := map[[2]string]bool{}
 	for _, seat := range m.Seats {
 		if i := seat.Identity; i != nil && !known[[2]string{i.Issuer, i.Subject}] {

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"strings"
 	"time"
 
 	"github.com/twokey/twokey/session"
@@ -97,10 +98,7 @@ type Manifest struct {
 	Totals  Totals        `json:"totals"`
 
 	Segments []Segment `json:"segments"`
-	// Sums repeats names and hashes of the segments in the format of
-	// sha256sum, so that grep and sha256sum -c are all it takes.
-	Sums  []string `json:"sha256sums"`
-	Chain string   `json:"chain"` // of the last segment
+	Chain    string    `json:"chain"` // of the last segment
 
 	// SealedBy is the node that sealed it, where that is not the one that
 	// recorded it (Session.Node).
@@ -112,17 +110,32 @@ type Manifest struct {
 	Previous string `json:"previous,omitempty"`
 }
 
-// Segment is a slice of the tape as it lies in the store.
+// Segment is a slice of the tape as it lies in the store. A session has one for
+// each second in which anything happens: what can be computed is not in it.
 type Segment struct {
-	Name    string  `json:"name"`
-	Size    int64   `json:"size"`                   // bytes as stored
-	SHA256  string  `json:"sha256"`                 // of the bytes as stored, hex
-	Version string  `json:"version,omitempty"`      // the store's, where it has any
-	Chain   string  `json:"chain"`                  // SHA-256(chain before it || SHA-256 of its stored bytes)
-	Plain   int64   `json:"plain_size"`             // bytes decompressed
-	PlainID string  `json:"plain_sha256,omitempty"` // of them; not of an encrypted segment
-	From    float64 `json:"from"`                   // seconds: time of its first event
-	To      float64 `json:"to"`                     // and of its last
+	// Sum is its hash and its name as sha256sum writes them, so that grep and
+	// sha256sum -c are all it takes.
+	Sum     string  `json:"sum"`
+	Size    int64   `json:"size"`              // bytes as stored
+	Version string  `json:"version,omitempty"` // the store's, where it has any
+	Plain   int64   `json:"plain_size"`        // bytes decompressed
+	From    float64 `json:"from"`              // seconds: time of its first event
+	To      float64 `json:"to"`                // and of its last
+}
+
+// sumLine is a line of sha256sum's; without a hash where nobody has vouched for any.
+func sumLine(sha256, name string) string { return sha256 + "  " + name }
+
+// SHA256 is the hash of the bytes as stored, in hex.
+func (s Segment) SHA256() string {
+	hash, _, _ := strings.Cut(s.Sum, "  ")
+	return hash
+}
+
+// Name is that of the object.
+func (s Segment) Name() string {
+	_, name, _ := strings.Cut(s.Sum, "  ")
+	return name
 }
 
 // Seat is one stay of a shadow.

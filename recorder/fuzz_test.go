@@ -28,8 +28,8 @@ func FuzzManifest(f *testing.F) {
 	original := record(f, 1)
 	name := original.places[0] + "manifest.json"
 	f.Add(original.Object(name))
-	f.Add([]byte(`{"format":1,"segments":[{"name":"00000001.cast.zst","size":9223372036854775807}]}`))
-	f.Add([]byte(`{"format":1,"session":{"id":"` + original.ids[0] + `"},"segments":[{"name":"00000001.cast.zst"}],"sha256sums":[]}`))
+	f.Add([]byte(`{"format":1,"segments":[{"sum":"` + sha(nil) + `  00000001.cast.zst","size":9223372036854775807}]}`))
+	f.Add([]byte(`{"format":1,"session":{"id":"` + original.ids[0] + `"},"segments":[{"sum":"00000001.cast.zst"}],"chain":""}`))
 	f.Add([]byte(`[]`))
 	var was recorder.Manifest
 	check(json.Unmarshal(original.Object(name), &was))
@@ -98,7 +98,7 @@ func FuzzVerifier(f *testing.F) {
 		n = 1 + int(uint(n)%4)
 		l.Tamper(l.segment(0, n), stored)
 		l.resign(testKey('k'), func(m *recorder.Manifest) {
-			m.Segments[n-1].Size, m.Segments[n-1].SHA256 = int64(len(stored)), sha(stored)
+			m.Segments[n-1].Sum, m.Segments[n-1].Size = sha(stored)+"  "+m.Segments[n-1].Name(), int64(len(stored))
 			rechain(m)
 		})
 		a := recorder.OpenArchive(l, trusted(), nil)

@@ -158,7 +158,7 @@ func (r *Recorder) lostCuts(ctx context.Context, place string, objects []store.O
 
 // lostFlags says what the sealer could not know.
 func lostFlags(cuts []cut, announced bool) (flags []string) {
-	if slices.ContainsFunc(cuts, func(c cut) bool { return encrypted(c.Name) }) {
+	if slices.ContainsFunc(cuts, func(c cut) bool { return encrypted(c.Name()) }) {
 		flags = append(flags, "unread")
 	}
 	if !announced {
@@ -176,14 +176,14 @@ func (r *Recorder) promised(ctx context.Context, id string, cuts []cut) (announc
 	switch {
 	case err != nil:
 		return false, err
-	case begun != "" && begun != cuts[0].SHA256:
+	case begun != "" && begun != cuts[0].SHA256():
 		return false, errors.New("it does not begin with what the ledger of its bastion says; it stays as it is")
 	case last.Segments > len(cuts):
 		return false, fmt.Errorf("by the ledger of its bastion the store had %d segments of it, and %d can be read; it stays as it is", last.Segments, len(cuts))
 	}
 	link := hash([]byte(id))
 	for _, c := range cuts[:last.Segments] {
-		link = chain(link, c.SHA256)
+		link = chain(link, c.SHA256())
 	}
 	if last.Segments > 0 && link != last.Chain {
 		return false, fmt.Errorf("its first %d segments are not those that the ledger of its bastion says; it stays as it is", last.Segments)

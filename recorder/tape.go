@@ -122,7 +122,7 @@ func (t *Tape) first(ctx context.Context) (err error) {
 	if err := t.cut(); err != nil {
 		return err
 	}
-	t.began = t.cuts[0].SHA256
+	t.began = t.cuts[0].SHA256()
 	err = t.send(ctx, t.cuts[0])
 	for pause := firstPause; err != nil && pause <= 2*firstPause; pause *= 2 {
 		select {
@@ -490,7 +490,7 @@ func (t *Tape) sendAll() {
 			if !more {
 				break
 			}
-			if !t.r.retry("segment "+t.about.ID+"/"+c.Name, func() error { return t.send(t.r.ctx, c) }) {
+			if !t.r.retry("segment "+t.about.ID+"/"+c.Name(), func() error { return t.send(t.r.ctx, c) }) {
 				return
 			}
 		}
@@ -525,7 +525,7 @@ func (t *Tape) send(ctx context.Context, c cut) error {
 	if t.failing = err; err != nil {
 		return err
 	}
-	t.stored.Segments, t.stored.Chain = c.N, chain(t.stored.Chain, c.SHA256)
+	t.stored.Segments, t.stored.Chain = c.N, chain(t.stored.Chain, c.SHA256())
 	t.cuts = t.cuts[1:]
 	t.waiting = slices.DeleteFunc(t.waiting, func(m mark) bool { return m.n == c.N })
 	poke(t.wake) // a slice that waited for room may be due

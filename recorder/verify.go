@@ -162,7 +162,7 @@ func (v *verifier) names(m *Manifest) {
 	}
 	known := map[string]bool{manifestName: true, signatureName: true}
 	for _, s := range m.Segments {
-		known[s.Name] = true
+		known[s.Name()] = true
 	}
 	for _, o := range v.objects {
 		if !known[o.Base()] || o.Folder() {
@@ -173,26 +173,23 @@ func (v *verifier) names(m *Manifest) {
 
 // links checks that the manifest agrees with itself.
 func (v *verifier) links(m *Manifest) {
-	link := sha256.Sum256([]byte(m.Session.ID))
-	for i, s := range m.Segments {
-		own, err := hex.DecodeString(s.SHA256)
-		if err != nil || len(own) != sha256.Size {
-			v.finding("the manifest has no hash for segment %s", s.Name)
-			return
+	if m.Chain != linked(m.Session.ID, m.Segments) {
+		v.finding("the chain of hashes in the manifest is not that of its segments")
+	}
+}
+
+// linked is the chain of hashes at the end of these segments of a session, the
+// first it has.
+func linked(id string, segments []Segment) string {
+	link := sha256.Sum256([]byte(id))
+	for _, s := range segments {
+		own, err := hex.DecodeString(s.SHA256())
+		if err != nil {
+			return ""
 		}
 		link = sha256.Sum256(append(link[:], own...))
-		if hex.EncodeToString(link[:]) != s.Chain {
-			v.finding("the chain of hashes is broken at segment %s", s.Name)
-			return
-		}
-		if i >= len(m.Sums) || m.Sums[i] != s.SHA256+"  "+s.Name {
-			v.finding("the list of sums in the manifest is not that of its segments, from %s on", s.Name)
-			return
-		}
 	}
-	if m.Chain != hex.EncodeToString(link[:]) || len(m.Sums) != len(m.Segments) {
-		v.finding("the manifest does not agree with itself about where the recording ends")
-	}
+	return hex.EncodeToString(link[:])
 }
 
 // tape reads every segment and compares what is on the tape with what the
@@ -210,8 +207,8 @@ func (v *verifier) tape(m *Manifest) error {
 		if plain == nil {
 			return nil // said already; what comes after it can not be judged
 		}
-		if err := t.read(plain, s, slices.Contains(m.Flags, "unread") && encrypted(s.Name)); err != nil {
-			v.finding("segment %s: %v", s.Name, err)
+		if err := t.read(plain, s, slices.Contains(m.Flags, "unread") && encrypted(s.Name())); err != nil {
+			v.finding("segment %s: %v", s.Name(), err)
 			return nil
 		}
 	}
@@ -232,26 +229,26 @@ func (v *verifier) stored(s Segment) ([]byte, error) {
 		return nil, err
 	}
 	if problem != "" {
-		v.finding("segment %s %s", s.Name, problem)
+		v.finding("segment %s %s", s.Name(), problem)
 		if s.Version == "" {
 			return nil, nil
 		}
 		if stored, problem, err = v.get(s, s.Version); err != nil || problem != "" {
 			return nil, err
 		}
-		v.finding("segment %s: the version that was recorded, %s, is still in the store and intact", s.Name, s.Version)
+		v.finding("segment %s: the version that was recorded, %s, is still in the store and intact", s.Name(), s.Version)
 	}
-	plain, err := unpack(s.Name, stored, v.identities)
+	plain, err := unpack(s.Name(), stored, v.identities)
 	switch {
 	case errors.Is(err, ErrEncrypted):
 		v.report.Unread = true
 		return nil, nil
 	case err != nil:
-		v.finding("segment %s can not be decompressed: %v", s.Name, err)
+		v.finding("segment %s can not be decompressed: %v", s.Name(), err)
 		return nil, nil
-	case encrypted(s.Name) && s.Plain == 0: // sealed by somebody who could not know
-	case int64(len(plain)) != s.Plain || !encrypted(s.Name) && sum(plain) != s.PlainID:
-		v.finding("segment %s decompresses to something else than its manifest says", s.Name)
+	case encrypted(s.Name()) && s.Plain == 0: // sealed by somebody who could not know
+	case int64(len(plain)) != s.Plain:
+		v.finding("segment %s decompresses to something else than its manifest says", s.Name())
 		return nil, nil
 	}
 	return plain, nil
@@ -259,7 +256,7 @@ func (v *verifier) stored(s Segment) ([]byte, error) {
 
 // get returns the stored bytes of a version, or what is wrong with them.
 func (v *verifier) get(s Segment, version string) (stored []byte, problem string, err error) {
-	stored, _, err = v.store.Get(v.ctx, v.place+s.Name, version, s.Size)
+	stored, _, err = v.store.Get(v.ctx, v.place+s.Name(), version, s.Size)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		return nil, "is missing", nil
@@ -269,7 +266,7 @@ func (v *verifier) get(s Segment, version string) (stored []byte, problem string
 		return nil, "", err
 	case int64(len(stored)) < s.Size:
 		return nil, fmt.Sprintf("was cut short: it has %d of %d bytes", len(stored), s.Size), nil
-	case sum(stored) != s.SHA256:
+	case sum(stored) != s.SHA256():
 		return nil, "is not what was recorded: its hash differs", nil
 	}
 	return stored, "", nil

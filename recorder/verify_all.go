@@ -199,10 +199,10 @@ func (u *auditor) brokenPromises(r Report) (findings []string) {
 		return nil
 	}
 	segments := r.Manifest.Segments
-	if b, known := u.begun[r.ID]; known && b.first != segments[0].SHA256 {
+	if b, known := u.begun[r.ID]; known && b.first != segments[0].SHA256() {
 		findings = append(findings, "it does not begin with what the ledger of "+b.node+" says")
 	}
-	if s := u.stored[r.ID]; s.Segments > len(segments) || s.Segments > 0 && s.Chain != segments[s.Segments-1].Chain {
+	if s := u.stored[r.ID]; s.Segments > len(segments) || s.Segments > 0 && s.Chain != linked(r.ID, segments[:s.Segments]) {
 		findings = append(findings, fmt.Sprintf("its first %d segments are not those that a checkpoint of the ledger says", s.Segments))
 	}
 	return findings

@@ -118,19 +118,15 @@ func (l *loot) replace(n int, plain []byte) {
 	l.Tamper(l.segment(0, n), stored)
 	l.resign(testKey('k'), func(m *recorder.Manifest) {
 		s := &m.Segments[n-1]
-		s.Size, s.SHA256, s.Plain, s.PlainID = int64(len(stored)), sha(stored), int64(len(plain)), sha(plain)
+		s.Sum, s.Size, s.Plain = sha(stored)+"  "+s.Name(), int64(len(stored)), int64(len(plain))
 		rechain(m)
 	})
 }
 
 func rechain(m *recorder.Manifest) {
 	link := sha([]byte(m.Session.ID))
-	m.Sums = nil
-	for i := range m.Segments {
-		s := &m.Segments[i]
-		link = sha(append(unhex(link), unhex(s.SHA256)...))
-		s.Chain = link
-		m.Sums = append(m.Sums, s.SHA256+"  "+s.Name)
+	for _, s := range m.Segments {
+		link = sha(append(unhex(link), unhex(s.SHA256())...))
 	}
 	m.Chain = link
 }
@@ -262,13 +258,36 @@ var tampers = []struct {
 		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Ended = m.Ended.Add(time.Hour) })
 	}, "the session ended at"},
 	{"a chain that lies, signed", func(l *loot) {
-		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Chain = m.Segments[0].Chain })
-	}, "the chain of hashes is broken at segment 00000002"},
-	{"sums that lie, signed", func(l *loot) {
-		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Sums[1] = m.Sums[0] })
-	}, "the list of sums"},
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Chain = sha(unhex(m.Chain)) })
+	}, "the chain of hashes"},
+	{"a chain left out, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Chain = "" })
+	}, "the chain of hashes"},
+	{"a sum that lies, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) {
+			m.Segments[1].Sum = m.Segments[0].SHA256() + "  " + m.Segments[1].Name()
+			rechain(m)
+		})
+	}, "00000002.cast.zst is not what was recorded"},
+	{"a segment named twice, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1] = m.Segments[0]; rechain(m) })
+	}, "has the name"},
+	{"no sum, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Sum = "" })
+	}, "has the name"},
+	{"a name without a hash, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Sum = "  " + m.Segments[1].Name() })
+	}, "has no hash"},
+	{"half a hash, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Sum = m.Segments[1].Sum[32:] })
+	}, "has no hash"},
+	{"words behind a sum, signed", func(l *loot) {
+		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Sum += "  " + m.Segments[2].Sum })
+	}, "has the name"},
 	{"names that climb, signed", func(l *loot) {
-		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Name = "../" + m.Segments[1].Name })
+		l.resign(testKey('k'), func(m *recorder.Manifest) {
+			m.Segments[1].Sum = m.Segments[1].SHA256() + "  ../" + m.Segments[1].Name()
+		})
 	}, "has the name"},
 	{"sizes that are impossible, signed", func(l *loot) {
 		l.resign(testKey('k'), func(m *recorder.Manifest) { m.Segments[1].Size = 1 << 40 })
