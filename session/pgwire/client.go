@@ -139,7 +139,7 @@ func (l *link) statement(info session.StatementInfo) (n int, err error) {
 	info.Database, info.Conn = l.database, l.n
 	text, passwords := withoutPasswords(info.Text)
 	l.talk.hide(passwords)
-	alarming := secretive.MatchString(info.Text)
+	alarming := suspect(info.Text, secretive)
 	info.Text = text // the tape keeps its exact bytes
 	info.Name = faithful(info.Name)
 	info.Touches = l.g.db.labels.of(text, l.g.o.Labels)
@@ -287,7 +287,7 @@ func (l *link) takeExecute(body []byte) error {
 		return err
 	}
 	l.talk.doubt(means.text, l.g.o.For.Approve() != session.ApproveNone)
-	a := &asked{kind: 'E', n: n}
+	a := &asked{kind: 'E', n: n, means: meaning{text: text}}
 	l.runs(text, means.params, a)
 	return l.ask(a, mark)
 }

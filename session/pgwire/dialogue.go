@@ -108,6 +108,7 @@ type dialogue struct {
 	charset    string          // client_encoding, as the database last said
 	hidden     []string        // passwords that were cut out of what is pending
 	conforming bool            // standard_conforming_strings, as the database last said
+	stirred    bool            // what was sent since the last ReadyForQuery may change both: they are told only with that
 	described  []string        // statements of which the types of the parameters are about to be told
 }
 
@@ -175,12 +176,14 @@ func (d *dialogue) ask(a *asked) bool {
 		d.waits++
 	case 'Q':
 		d.waits++
+		d.stirred = true
 		d.forget(d.names, "")
 		d.forget(d.portals, "")
 	default:
 		if d.failed {
 			return false
 		}
+		d.stirred = d.stirred || (a.kind == 'B' || a.kind == 'E') && stirs(a.means.text)
 	}
 	d.pending = append(d.pending, a)
 	return true
@@ -628,7 +631,7 @@ func (d *dialogue) ready(tx byte) error {
 		return nonsense('Z')
 	}
 	d.pop()
-	d.copyIn = false
+	d.copyIn, d.stirred = false, false
 	d.tx = tx
 	if tx == 'I' {
 		for name := range d.portals {

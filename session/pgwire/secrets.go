@@ -16,13 +16,6 @@ import (
 
 const cutOut = "'[password]'"
 
-// secretive are statements that set a role's password or make a role, anywhere
-// in the text: also in a function or a block that may put it together.
-var secretive = regexp.MustCompile(`(?is)\b(alter|create)\s+(role|user|group)\b.*\bpassword\b`)
-
-// suspicious are those that withoutPasswords may find something in.
-var suspicious = regexp.MustCompile(`(?is)\b(alter|create)\b.*(` + strings.Join(append(secretNames, "connection"), "|") + `)`)
-
 // Statements with passwords in them, by their first two words, and names of
 // options that hold one, by what is in the name.
 var (
@@ -30,10 +23,27 @@ var (
 	secretNames = []string{"password", "passwd", "pwd", "secret", "token", "credential"}
 )
 
+// between two words of a statement are white space and comments, which nest.
+const between = `(?:[\s\v]|/\*.*\*/|--[^\n\r]*[\n\r])+`
+
+// secretive are statements that set a role's password or make a role with one,
+// anywhere in the text: also in a function or a block that may put it together.
+var secretive = regexp.MustCompile(`(?is)\b(alter|create)` + between + `(role|user|group)\b.*\bpassword\b`)
+
+// suspicious are those that withoutPasswords may find something in.
+var suspicious = regexp.MustCompile(`(?is)\b(alter|create)` + between + `(` + strings.Join(secretKinds, "|") + `)\b.*(` + strings.Join(secretNames, "|") + `|connection)`)
+
+// suspect reports whether a text is one of those. Most are told by a look for
+// words, which is much faster.
+func suspect(sql string, of *regexp.Regexp) bool {
+	lower := strings.ToLower(sql)
+	return mentions(lower, "alter", "create") && (mentions(lower, secretNames...) || mentions(lower, "connection")) && of.MatchString(sql)
+}
+
 // withoutPasswords cuts the passwords out of a text, as it is read with
 // standard_conforming_strings on, and returns the pieces between their quotes.
 func withoutPasswords(sql string) (text string, hidden []string) {
-	if !suspicious.MatchString(sql) {
+	if !suspect(sql, suspicious) {
 		return sql, nil
 	}
 	var out strings.Builder
@@ -100,8 +110,8 @@ func secret(words []string, name, literal string) bool {
 	if len(words) < 2 || words[0] != "alter" && words[0] != "create" || !slices.Contains(secretKinds, words[1]) || isDigit(literal[0]) {
 		return false
 	}
-	if name == "connection" {
-		return words[1] == "subscription" && strings.Contains(literal, "password")
+	if name == "connection" { // a URI has one between ":" and "@"
+		return words[1] == "subscription" && mentions(literal, "password", "://")
 	}
 	return mentions(name, secretNames...)
 }
@@ -109,7 +119,7 @@ func secret(words []string, name, literal string) bool {
 // uncertain reports whether a text may have a password in it that nobody can
 // say the end of.
 func (l *link) uncertain(sql string) bool {
-	return suspicious.MatchString(sql) && !l.talk.literal(sql)
+	return suspect(sql, suspicious) && !l.talk.literal(sql)
 }
 
 // whatToDo is for whoever sent one.
@@ -117,16 +127,29 @@ const whatToDo = "what may be a password in this statement cannot be kept from t
 
 // literal reports whether it is certain how the database reads a text's literals.
 func (d *dialogue) literal(sql string) bool {
+	backslash, plain := strings.Contains(sql, `\`), plainText(sql)
+	if !backslash && plain {
+		return true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	settled, plain := len(d.pending) == 0, plainText(sql)
-	switch {
-	case !strings.Contains(sql, `\`) && plain:
-		return true
-	case !settled: // what comes before may change how this is read
-		return false
-	}
-	return d.conforming && (plain || d.charset == "UTF8")
+	return !d.stirred && (d.conforming || !backslash) && (plain || keepsASCII(d.charset))
+}
+
+// keepsASCII reports whether, in an encoding, each byte that is a character of
+// ASCII stands for that, and is no part of another: not so in SJIS, BIG5, GBK,
+// UHC, GB18030 and JOHAB (Postgres manual 24.3.1).
+func keepsASCII(charset string) bool {
+	return slices.ContainsFunc([]string{"UTF8", "LATIN", "WIN125", "WIN8", "ISO_8859_", "KOI8", "EUC_"}, func(family string) bool {
+		return strings.HasPrefix(charset, family)
+	})
+}
+
+// stirs reports whether a text that is bound or executed may change a setting.
+// A driver's BEGIN, which goes with the first statement of a transaction, does not.
+func stirs(text string) bool {
+	const longest = 100
+	return len(text) > longest || strings.HasSuffix(text, doubt) || wordsOf(text).class() != marking
 }
 
 // plainText reports whether a text means the same in every encoding that a
