@@ -61,9 +61,9 @@ func directly(script string, args ...string) (out, errs string) {
 // same compares two texts line by line.
 func same(t *testing.T, got, want string) {
 	t.Helper()
-	a, b := strings.Split(changing.ReplaceAllString(got, "…"), "\n"), strings.Split(changing.ReplaceAllString(want, "…"), "\n")
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range max(len(a), len(b)) {
-		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] && changing.ReplaceAllString(a[i], "…") != changing.ReplaceAllString(b[i], "…") {
 			t.Errorf("line %d: %.300q, directly %.300q", i+1, a[min(i, len(a)-1)], b[min(i, len(b)-1)])
 			return
 		}

@@ -17,7 +17,9 @@ import (
 
 // This file is the canary: before anybody gets a psql, one tries to break out.
 
-const canaryTime = 10 * time.Second
+// canaryTime is how long one may take: a second, but on a machine that is busy
+// with everything else that starts.
+const canaryTime = 45 * time.Second
 
 // Probe runs a psql in the cage that tries what an engineer might: programs,
 // files, the network. The error names what succeeded, or says that psql does
@@ -162,6 +164,9 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 	if !sings(s) {
 		s.Kill()
 		<-done
+		if ctx.Err() != nil {
+			return "", late(ctx)
+		}
 		return "", fmt.Errorf("psql does not run in the cage (status %d): %s", s.Wait(), strings.TrimSpace(errs.String()))
 	}
 	if err := c.inForce(s.PID(), uid, w.dir); err != nil && !c.off {
@@ -169,7 +174,7 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 	}
 	script := fmt.Sprintf(strings.Join([]string{
 		`\! echo R""AN`, `\! id > %[1]s/shell`, `\o |tee %[1]s/pipe`, `\qecho x`, `\o`, `\o %[1]s/file`, `\qecho x`, `\o`,
-		`\i %[1]s/secret`, "\\set zz `echo R\"\"AN`", `\echo :zz`, `\i /etc/passwd`, ";", last, "",
+		`\i %[1]s/secret`, "\\set zz `echo R\"\"AN`", `\echo :zz`, `\i /etc/passwd`, ";", `\echo ` + tried, last, "",
 	}, "\n"), w.dir)
 	if n, err := s.Write([]byte(script)); err != nil || n < len(script) {
 		return "", errors.New("psql takes no input in the cage")
@@ -177,7 +182,23 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 	s.CloseInput()
 	out, _ := io.ReadAll(s)
 	<-done
+	switch {
+	case ctx.Err() != nil:
+		return "", late(ctx)
+	case !strings.Contains(string(out), tried+"\n"):
+		return "", fmt.Errorf("psql ended before it had tried to break out of its cage (status %d): %s", s.Wait(), strings.TrimSpace(errs.String()))
+	}
 	return string(out) + errs.String(), nil
+}
+
+// tried is what psql says when it has tried all but the last: one that dies
+// before has shown nothing.
+const tried = "TRIED"
+
+// late is for a canary that was ended by the clock: it has not shown either that
+// the cage holds.
+func late(ctx context.Context) error {
+	return fmt.Errorf("psql did not answer in its cage in time, perhaps because this machine is too busy; try again: %w", ctx.Err())
 }
 
 // sings reports whether psql has started and answers.
