@@ -270,60 +270,64 @@ func (u *auditor) vanished() {
 }
 
 func (u *auditor) ledgers() error {
+	own, written, failed := u.written()
 	nodes, err := u.folders(u.ctx, "ledger/")
 	if err != nil {
 		return err
 	}
+	reached := map[string]int64{}
 	for _, name := range nodes {
-		if err := u.ledger(store.Object{Name: name}); err != nil {
+		node := store.Object{Name: name}.Base()
+		if reached[node], err = u.ledger(node, name); err != nil {
 			return err
 		}
+	}
+	switch {
+	case failed != nil:
+		u.problem("%s: what this bastion has written can not be read: %v", own, failed)
+	case reached[own] < written:
+		u.problem("%s: the ledger ends at number %d, and this bastion has brought it to %d: its end is gone", own, reached[own], written)
 	}
 	return nil
 }
 
-// ledger follows the chain of one node's entries. They are numbered across
-// days, so that walking the days in order walks the chain.
-func (u *auditor) ledger(node store.Object) error {
-	names, err := u.entries(node.Name, 3)
+// written is how far the bastion that verifies has brought its own ledger: nothing in
+// the store can show that the last entries of one are gone. It grows at any time, also
+// with every look at a recording, and so is asked before anything is listed.
+func (u *auditor) written() (node string, number int64, err error) {
+	if u.books == nil {
+		return "", 0, nil
+	}
+	number, err = u.books.books.settled()
+	return u.books.Node(), number, err
+}
+
+// ledger follows the chain of one node's entries, and returns the number of the
+// last. They are numbered across days, so that walking the days in order walks the
+// chain. How it ends is told to whoever notes it, and compares it the next time.
+func (u *auditor) ledger(node, folder string) (number int64, err error) {
+	names, err := u.entries(folder, 3)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(base(a), base(b)) })
 	u.replayed = map[string][]session.Identity{}
-	var before Entry
+	var last Entry
 	hash := ""
 	for _, name := range names {
 		e, h, err := u.entry(name)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if e == nil {
-			before.Sequence, hash = before.Sequence+1, "" // said already; the next one can not be compared
+			last.Sequence, hash = last.Sequence+1, "" // said already; the next one can not be compared
 			continue
 		}
-		u.follow(node.Base(), name, before, hash, *e)
-		before, hash = *e, h
+		u.follow(node, name, last, hash, *e)
+		last, hash = *e, h
 	}
-	u.ledgerEnds(node.Base(), before, hash)
-	return nil
-}
-
-// ledgerEnds says how far a ledger goes, as nothing in the store can show that
-// its last entries are gone: the bastion itself knows, and so does whoever has
-// noted the last line of an earlier verification.
-func (u *auditor) ledgerEnds(node string, last Entry, hash string) {
 	u.ends = append(u.ends, fmt.Sprintf("%s: %d entries, the last at %s: %s, %s", node, last.Sequence, last.Time.UTC().Format(time.DateTime), last.Type, hash))
-	if u.books == nil || u.books.Node() != node {
-		return
-	}
-	written, err := u.books.books.settled()
-	switch {
-	case err != nil:
-		u.problem("%s: what this bastion has written can not be read: %v", node, err)
-	case last.Sequence < written:
-		u.problem("%s: the ledger ends at number %d, and this bastion has brought it to %d: its end is gone", node, last.Sequence, written)
-	}
+	return last.Sequence, nil
 }
 
 func base(name string) string { return store.Object{Name: name}.Base() }

@@ -2,6 +2,7 @@ package recorder_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -448,6 +450,53 @@ func TestTheEndOfOnesOwnLedger(t *testing.T) {
 	robbed.Tamper(last(), nil)
 	var w strings.Builder
 	if err := recorder.OpenArchive(robbed, trusted(), r).Verify(t.Context(), nil, &w); err == nil || !strings.Contains(w.String(), "the ledger ends at number 2, and this bastion has brought it to 3: its end is gone") {
+		t.Errorf("%v\n%s", err, w.String())
+	}
+	bare := s.Clone()
+	for _, name := range bare.Names() {
+		bare.Tamper(name, nil)
+	}
+	w.Reset()
+	if err := recorder.OpenArchive(bare, trusted(), r).Verify(t.Context(), nil, &w); err == nil || !strings.Contains(w.String(), "the ledger ends at number 0, and this bastion has brought it to 3: its end is gone") {
+		t.Errorf("nothing is left, and it says %v\n%s", err, w.String())
+	}
+	closed(t, r)
+}
+
+// growing is a store to whose ledger something is added whenever an entry is read.
+type growing struct {
+	*storetest.Memory
+	add func()
+}
+
+func (g growing) Get(ctx context.Context, name, version string, limit int64) ([]byte, string, error) {
+	if strings.HasPrefix(name, "ledger/") {
+		g.add()
+	}
+	return g.Memory.Get(ctx, name, version, limit)
+}
+
+// A ledger that grows while it is verified has lost nothing.
+func TestALedgerThatGrows(t *testing.T) {
+	s := storetest.NewMemory(t)
+	r := newRecorder(t, options(memoryDir(t), s))
+	want := request()
+	sealTape(t, begin(t, r, want), want.ID, 1)
+	eventually(t, "all is proven", func() bool { return recorder.OpenArchive(s, trusted(), r).Verify(t.Context(), nil, io.Discard) == nil })
+	entries := func() int {
+		return len(slices.DeleteFunc(s.Names(), func(n string) bool { return !strings.HasPrefix(n, "ledger/") || !strings.HasSuffix(n, ".json") }))
+	}
+	add := func() {
+		for range 2 { // with the second there, the recorder knows that the first is
+			n := entries()
+			if err := r.Viewed(t.Context(), session.Identity{Issuer: "https://idp", Subject: "dave"}, "verify", ""); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the store has the entry", func() bool { return entries() > n })
+		}
+	}
+	var w strings.Builder
+	if err := recorder.OpenArchive(growing{s, sync.OnceFunc(add)}, trusted(), r).Verify(t.Context(), nil, &w); err != nil {
 		t.Errorf("%v\n%s", err, w.String())
 	}
 	closed(t, r)
