@@ -31,6 +31,9 @@ const (
 	minRows = 10
 )
 
+// roomy reports whether a terminal has room for a seat.
+func roomy(size session.Size) bool { return size.Cols >= minCols && size.Rows >= minRows }
+
 // frame is what the shadow's terminal should show.
 type frame struct {
 	size session.Size

@@ -200,6 +200,24 @@ func (x *index) step(from moment, back, statements bool) (moment, bool) {
 	return x.marks[i].moment, true
 }
 
+// nth is where the nth statement behind a moment is, if there is one more before
+// another moment.
+func (x *index) nth(n int, from, to moment) (m moment, sooner bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(x.marks, from, func(o mark, m moment) int { return o.compare(m) })
+	for ; i < len(x.marks) && !to.before(x.marks[i].moment); i++ {
+		if o := x.marks[i]; o.kind != markStatement || !from.before(o.moment) {
+			continue
+		}
+		if n--; n < 0 {
+			return m, true
+		}
+		m = x.marks[i].moment
+	}
+	return moment{}, false
+}
+
 // stretch is what lies between two moments of a tape, both included.
 type stretch struct{ from, to moment }
 
@@ -237,6 +255,9 @@ func (l stretches) holds(from, to moment) bool {
 func (x *index) unseen(seen stretches) (left, all int, sure bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.done {
+		return 0, 0, false
+	}
 	for _, m := range x.marks {
 		if m.kind != markStatement {
 			continue
@@ -249,7 +270,7 @@ func (x *index) unseen(seen stretches) (left, all int, sure bool) {
 	if x.beyond != (stretch{}) && !seen.holds(x.beyond.from, x.beyond.to) {
 		left++
 	}
-	return left, all, x.done
+	return left, all, true
 }
 
 // search looks for a text on a whole tape: in statements, and in the lines on

@@ -18,7 +18,7 @@ import (
 )
 
 // This file looks at the seat as a whole: at an open gate, held, with a question,
-// while a kill is typed, and at a replay, in three sizes (go test -run TestLooks
+// while a kill is typed, and at a replay that plays, stands still, has found something and is over, in three sizes (go test -run TestLooks
 // -update writes them down anew). make pictures draws what is seen for the README.
 
 var pictures = flag.String("pictures", "", "the folder to draw pictures into")
@@ -40,6 +40,21 @@ var looks = []struct {
 	}}}, "", "asks to COMMIT"},
 	{"kill", session.Gate{Because: session.Held, Why: "held by bob"}, nil, "\x0bthat is all of them", "of them"},
 	{"scrolled", session.Gate{Open: true}, nil, "\t\x1b[5~", "THE SCREEN AS IT WAS"},
+}
+
+// step is what is typed, and what must be seen then.
+type step struct{ keys, sees string }
+
+// replayLooks are the replays that are looked at, and from when on they are played.
+var replayLooks = []struct {
+	name  string
+	from  time.Duration
+	steps []step
+}{
+	{"playing", 75 * time.Second, []step{{"----------", "0.01x"}}},
+	{"replay", 71 * time.Second, []step{{" ", "space play"}}},
+	{"found", 0, []step{{" ", "space play"}, {"/orders\r", "n N"}, {"n", "PAUSE 00:00:30"}}},
+	{"end", 0, []step{{"\x1b[F", "the session has ended: killed by bob"}}},
 }
 
 // scene is alice at work.
@@ -90,24 +105,20 @@ func TestLooks(t *testing.T) {
 				b.draw(l.name, size)
 			})
 		}
-		t.Run(fmt.Sprintf("replay-%dx%d", size.Cols, size.Rows), func(t *testing.T) {
-			b := newBob(t, size)
-			in, keys := io.Pipe()
-			ctx, stop := context.WithCancel(t.Context())
-			ends := make(chan error, 1)
-			events := append(scene(size), session.Event{At: 95 * time.Second, Type: session.End})
-			about := session.Summary{}
-			go func() {
-				ends <- shadow.Replay(ctx, shadow.Recording{Tape: tape(events...), About: about}, shadow.PlayTerminal{In: in, Out: b, Size: size}, shadow.PlayOptions{At: 71 * time.Second})
-			}()
-			b.keys = keys
-			b.types(" ")
-			b.sees("space play")
-			b.sees("update orders")
-			b.draw("replay", size)
-			stop()
-			<-ends
-		})
+		for _, r := range replayLooks {
+			name := fmt.Sprintf("%s-%dx%d", r.name, size.Cols, size.Rows)
+			t.Run(name, func(t *testing.T) {
+				b := newBob(t, size)
+				b.replay(append(scene(size), session.Event{At: 95 * time.Second, Type: session.End, Cause: &session.Cause{Code: session.Killed, By: "bob", Text: "all of them"}}), r.from)
+				b.sees("00:01:35 1x")
+				for _, step := range r.steps {
+					b.types(step.keys)
+					b.sees(step.sees)
+				}
+				looksLike(t, name, b.shows())
+				b.draw(r.name, size)
+			})
+		}
 	}
 }
 
@@ -120,6 +131,24 @@ func (b *bob) sitWith(v *shadow.View, gate session.Gate) {
 	want := session.Request{Engineer: session.Identity{Name: "alice"}, Target: session.Target{Name: "orders"}, Mode: session.Mode{Name: "write"}, Reason: "ticket 42", Started: time.Now()}
 	go func() {
 		b.ends <- shadow.SitOn(ctx, b.seat, v, shadow.SeatTerminal{In: in, Out: b, Size: session.Size{Cols: cols, Rows: rows}}, want, 0, func() session.Gate { return gate })
+	}()
+	b.t.Cleanup(func() {
+		keys.Close()
+		stop()
+		<-b.ends
+	})
+}
+
+// replay sits at a recording of alice's.
+func (b *bob) replay(events []session.Event, from time.Duration) {
+	in, keys := io.Pipe()
+	b.keys = keys
+	cols, rows := b.screen.Size()
+	ctx, stop := context.WithCancel(context.Background())
+	about := session.Summary{Engineer: "alice", Target: "orders", Mode: "write", Reason: "ticket 42", Started: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+	told := func() error { return nil }
+	go func() {
+		b.ends <- shadow.Replay(ctx, shadow.Recording{Tape: tape(events...), About: about, Seen: told}, shadow.PlayTerminal{In: in, Out: b, Size: session.Size{Cols: cols, Rows: rows}}, shadow.PlayOptions{At: from})
 	}()
 	b.t.Cleanup(func() {
 		keys.Close()

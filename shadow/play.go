@@ -32,8 +32,8 @@ type PlayOptions struct {
 	MaxIdle time.Duration // longer pauses are cut to it; none when zero
 }
 
-// Play prints the lines on the screen of a recording in their time, and its cause at the
-// end; whole when it was all of it. With In, q and Ctrl-C end it, and a space
+// Play prints the statements of a recording and the lines on its screen in their time, and
+// its cause at the end; whole when it was all of it. With In, q and Ctrl-C end it, and a space
 // stops and goes on. The error is that of the events, of In or of Out, or ctx's
 // cause.
 func Play(ctx context.Context, events iter.Seq2[session.Event, error], t PlayTerminal, o PlayOptions) (whole bool, err error) {
@@ -78,6 +78,7 @@ type player struct {
 	cr     bool          // the last byte was a CR
 	filter *Filter
 	model  *screen // what makes lines of it
+	pane   pane    // of the statements
 	text   bytes.Buffer
 	failed error // of writing text
 }
@@ -127,6 +128,8 @@ func (p *player) show(e session.Event) error {
 	case session.Resize:
 		size := e.Size.Clamp()
 		p.model.resize(size.Cols, size.Rows)
+	case session.Statement:
+		return p.statement(e)
 	case session.End:
 		if err := p.begin(); err != nil {
 			return err
@@ -160,6 +163,16 @@ func (p *player) begin() error {
 		p.line(p.model.grid()[y].text())
 	}
 	p.flush()
+	return p.failed
+}
+
+// statement writes one as the database got it: what a client on a forwarded port asks
+// is on no screen. Reads of the catalogue in a row are one line.
+func (p *player) statement(e session.Event) error {
+	if l := p.pane.statement(e); l != nil && l.folded <= 1 {
+		p.line(fmt.Sprintf("[%s > %s]", clock(l.at), l.text))
+		p.flush()
+	}
 	return p.failed
 }
 

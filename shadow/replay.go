@@ -65,8 +65,10 @@ type replayUI struct {
 	line    timeline
 
 	seen   stretches // what has been shown
+	tally  tally     // of it, when it is sure
 	last   moment    // that has been shown
 	jumped bool      // what is shown next does not go on from there
+	missed bool      // nor is what went by meanwhile shown
 	told   bool      // Seen was called
 	left   bool
 
@@ -161,22 +163,23 @@ func (u *replayUI) watch(ctx context.Context, input <-chan []byte, deaf <-chan e
 	tick := time.NewTicker(frameInterval)
 	defer tick.Stop()
 	first, begins := u.reel.came, time.After(quick)
+	var stuck <-chan time.Time // frames do not put it off
 	for !u.left {
-		var stuck <-chan time.Time
-		if patience := u.keys.patience(); patience > 0 {
-			stuck = time.After(patience)
-		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case p := <-input:
 			u.press(p)
+			if stuck = nil; u.keys.patience() > 0 {
+				stuck = time.After(u.keys.patience())
+			}
 		case err := <-deaf:
 			if errors.Is(err, io.EOF) {
 				err = ErrLeft // nobody can press a key any more
 			}
 			return err
 		case <-stuck:
+			stuck = nil
 			u.key(u.keys.giveUp())
 			u.pressed++
 		case size := <-u.t.Resize:
@@ -233,6 +236,7 @@ func (u *replayUI) advance() error {
 	case u.live || u.clock.since.IsZero():
 	case !w.arrived:
 		u.clock.set(u.want.at) // it waits for the screen
+	case w.at != u.drawn.where: // and for it to be drawn
 	case w.over:
 		u.clock.run(false)
 		u.clock.set(w.at.at)
@@ -242,12 +246,22 @@ func (u *replayUI) advance() error {
 			now = w.next
 			u.clock.set(now)
 		}
-		u.be(by(now))
+		u.play(by(now))
 	}
 	if w.over && w.arrived && w.err == nil {
 		return u.tell()
 	}
 	return nil
+}
+
+// play goes on to a moment, or less far: however fast it is played, no more
+// statements come at once than the pane has rows, so that each is seen.
+func (u *replayUI) play(to moment) {
+	if m, sooner := u.index.nth(u.reel.view.paneRows(u.window()), u.want, to); sooner {
+		u.clock.set(m.at)
+		to = m
+	}
+	u.be(to)
 }
 
 // be wants the view to be at a moment.
@@ -280,21 +294,35 @@ func (u *replayUI) here() time.Duration {
 }
 
 // showed notes that everything up to a moment has been shown, since the last
-// jump; and behind a jump the newest statement, which is shown whole.
+// jump; and behind a jump the newest statement, which is shown whole. What went
+// by while there was something over the list, or no room for it, has not been.
 func (u *replayUI) showed(m moment) {
+	if u.blind() {
+		u.missed = true
+		return
+	}
 	from := u.last
-	if u.jumped {
+	if u.jumped || u.missed {
 		from = m
 		if at, any := u.reel.view.newest(); any && at < m.at {
 			from = moment{at: at}
 		}
 	}
-	u.seen.add(stretch{from, m})
+	if !u.seen.holds(from, m) {
+		u.seen.add(stretch{from, m})
+		u.tally = tally{}
+	}
 	if u.jumped && u.whole && u.over != nil { // what is read is the statement that is shown now
 		u.over = nil
 		u.open("", u.reel.view, u.window())
 	}
-	u.last, u.jumped = m, false
+	u.last, u.jumped, u.missed = m, false, false
+}
+
+// blind reports whether statements go by unseen.
+func (u *replayUI) blind() bool {
+	reads := u.over != nil && !(u.whole && u.jumped) // behind a jump it is the newest statement that is read
+	return reads || u.upto != 0 || !roomy(u.size)
 }
 
 // tell says, once, that all has been shown.
@@ -302,11 +330,25 @@ func (u *replayUI) tell() error {
 	if u.told || u.recording.Seen == nil || u.reel.view.ending() == "" {
 		return nil
 	}
-	if left, _, sure := u.index.unseen(u.seen); left > 0 || !sure {
+	if left, _, sure := u.unseen(); left > 0 || !sure {
 		return nil
 	}
 	u.told = true
 	return u.recording.Seen()
+}
+
+// tally is how many statements there are, and how many have not been shown.
+type tally struct {
+	left, all int
+	sure      bool
+}
+
+// unseen counts again only when more has been shown: a frame is no time for it.
+func (u *replayUI) unseen() (left, all int, sure bool) {
+	if !u.tally.sure {
+		u.tally.left, u.tally.all, u.tally.sure = u.index.unseen(u.seen)
+	}
+	return u.tally.left, u.tally.all, u.tally.sure
 }
 
 // press takes what was typed.

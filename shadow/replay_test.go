@@ -327,6 +327,64 @@ func TestPlayedFastItHasBeenSeen(t *testing.T) {
 	d.until("that it was told", func(string) bool { return d.told() == 1 })
 }
 
+// However fast it is played, each statement is on the screen once.
+func TestPlayedFastNothingIsSkipped(t *testing.T) {
+	var events []session.Event
+	const many = 60
+	for i := range many {
+		when := time.Second + time.Duration(i)*time.Microsecond
+		events = append(events, at(when, runs(i+1, fmt.Sprintf("select 'no %03d'", i))), at(when, ended(i+1, "SELECT 1")))
+	}
+	events = append(events, session.Event{At: 2 * time.Hour, Type: session.End})
+	d := replays(t, shadow.Recording{Tape: tape(events...)}, session.Size{Cols: 80, Rows: 24}, shadow.PlayOptions{})
+	d.sees("02:00:00 1x")
+	d.types("++++++++++ ")
+	d.sees("END")
+	d.until("that it was told", func(string) bool { return d.told() == 1 })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range many {
+		if text := fmt.Sprintf("select 'no %03d'", i); !strings.Contains(d.sent.String(), text) {
+			t.Errorf("%s was on no screen", text)
+		}
+	}
+}
+
+// What goes by behind the help, above what was scrolled back to, or on a terminal
+// with no room for it, has not been seen.
+func TestWhatNobodyCouldSeeWasNotSeen(t *testing.T) {
+	for name, blind := range map[string]func(d *dave){
+		"help":     func(d *dave) { d.types("?"); d.sees("Shift (or < >) a minute") },
+		"scrolled": func(d *dave) { d.types("]]\x1b[A\x1b[A"); d.sees("scrolled back") },
+		"small":    func(d *dave) { d.resize(session.Size{Cols: 39, Rows: 24}); d.sees("Too small") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := replaysStory(t)
+			d.sees("00:10:00 1x")
+			blind(d)
+			d.types("i++++++++++ ")
+			time.Sleep(time.Second)
+			d.resize(session.Size{Cols: 100, Rows: 40})
+			d.types("\x1b")
+			d.sees("statements were not shown")
+			if d.told() > 0 {
+				t.Error("it was told that all has been seen")
+			}
+		})
+	}
+}
+
+// Without a terminal, too, what no screen had is told: a client's on a forwarded port.
+func TestStatementsInAPipe(t *testing.T) {
+	var out strings.Builder
+	events := tape(at(time.Millisecond, runs(1, "delete from orders\nwhere id = 7")), at(time.Millisecond, ended(1, "DELETE 1")), session.Event{At: time.Millisecond, Type: session.End})
+	whole, err := shadow.Play(t.Context(), events(t.Context(), 0), shadow.PlayTerminal{Out: &out}, shadow.PlayOptions{})
+	if want := "[00:00:00 > delete from orders↵where id = 7]\n[00:00:00: ended]\n"; !whole || err != nil || out.String() != want {
+		t.Errorf("whole: %v, %v: %q", whole, err, out.String())
+	}
+}
+
 func TestStretches(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 9))

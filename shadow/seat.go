@@ -377,7 +377,7 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 func (u *seatUI) frame(shown frame) (frame, error) {
 	size, st := u.status(u.facts())
 	next := tooSmall(size)
-	if size.Cols >= minCols && size.Rows >= minRows {
+	if roomy(size) {
 		next = u.view.draw(size, st)
 	}
 	if next.size = size; size != shown.size {
@@ -432,7 +432,7 @@ func (u *seatUI) status(known facts) (session.Size, status) {
 	if u.asking == nil || u.asking.n != q.n {
 		u.hint = ""
 	}
-	covered := u.over != nil || u.size.Cols < minCols || u.size.Rows < minRows
+	covered := u.over != nil || !roomy(u.size)
 	u.asking = u.asking.show(q, waits, covered, u.size.Cols, u.view.paneRows(u.size))
 	u.rows = known.gate.Because == session.Rows
 	want := known.want

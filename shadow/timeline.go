@@ -144,7 +144,7 @@ func (u *replayUI) frame() error {
 	}
 	u.drawn, u.painted = s, now
 	next := tooSmall(u.size)
-	if u.size.Cols >= minCols && u.size.Rows >= minRows {
+	if roomy(u.size) {
 		next = u.picture()
 	}
 	if next.size = u.size; next.size != u.shown.size {
@@ -291,7 +291,7 @@ func (u *replayUI) atEnd() string {
 		text = "this is all that is stored so far"
 	}
 	if u.recording.Seen != nil && !u.told {
-		if left, all, sure := u.index.unseen(u.seen); sure && left > 0 {
+		if left, all, sure := u.unseen(); sure && left > 0 {
 			text += fmt.Sprintf(" · %d of %d statements were not shown: [ ] goes through them", left, all)
 		}
 	}
