@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,11 @@ import (
 // moody is a CA that does not always sign.
 type moody struct {
 	ssh.Signer
-	away bool
+	away atomic.Bool
 }
 
 func (m *moody) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
-	if m.away {
+	if m.away.Load() {
 		return nil, errors.New("the token is out")
 	}
 	return m.Signer.Sign(random, data)
@@ -42,11 +43,12 @@ func TestTheHostCertificateIsRenewed(t *testing.T) {
 			return now >= cert.ValidAfter && now < cert.ValidBefore
 		}
 		ctx, end := context.WithCancel(t.Context())
-		renewed, failed := 0, 0
+		var renewed, failed atomic.Int32
 		go h.KeepCertified(ctx, func(_ time.Time, err error) {
-			if renewed++; err != nil {
-				renewed--
-				failed++
+			if err != nil {
+				failed.Add(1)
+			} else {
+				renewed.Add(1)
 			}
 		})
 		defer synctest.Wait()
@@ -55,25 +57,25 @@ func TestTheHostCertificateIsRenewed(t *testing.T) {
 		for range 59 {
 			time.Sleep(24 * time.Hour)
 		}
-		if renewed != 0 || h.PublicKey().(*ssh.Certificate) != first {
-			t.Errorf("renewed %d times in 59 days", renewed)
+		if renewed.Load() != 0 || h.PublicKey().(*ssh.Certificate) != first {
+			t.Errorf("renewed %d times in 59 days", renewed.Load())
 		}
-		ca.away = true
+		ca.away.Store(true)
 		for range 20 {
 			time.Sleep(24 * time.Hour)
 		}
-		if failed < 10 || renewed != 0 || !good() {
-			t.Errorf("while the CA is away: failed %d, renewed %d, good %v", failed, renewed, good())
+		if failed.Load() < 10 || renewed.Load() != 0 || !good() {
+			t.Errorf("while the CA is away: failed %d, renewed %d, good %v", failed.Load(), renewed.Load(), good())
 		}
-		ca.away = false
+		ca.away.Store(false)
 		for range 300 {
 			time.Sleep(24 * time.Hour)
 			if !good() {
 				t.Fatal("the host has no good certificate")
 			}
 		}
-		if renewed < 4 || renewed > 6 {
-			t.Errorf("renewed %d times in 300 days", renewed)
+		if n := renewed.Load(); n < 4 || n > 6 {
+			t.Errorf("renewed %d times in 300 days", n)
 		}
 		data := []byte("a handshake")
 		signature, err := h.Sign(nil, data)
