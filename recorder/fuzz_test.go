@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store/storetest"
 	"github.com/twokey/twokey/session"
 )
 
@@ -23,9 +27,41 @@ func (l *loot) signedObject(name, namespace string, data []byte) {
 	l.Tamper(name+".sig", sig)
 }
 
+// fuzzed is a recording that the fuzzer shares with its workers, which are
+// processes of their own: against one that each made for itself, everything that
+// the fuzzer sends would be of another session, and refused before it is looked at.
+func fuzzed(f *testing.F) *loot {
+	const place = "TWOKEY_FUZZED"
+	var kept struct {
+		IDs, Places, Names []string
+		Began              time.Time
+		Objects            [][]byte
+	}
+	if os.Getenv(place) == "" {
+		l := record(f, 1)
+		kept.IDs, kept.Places, kept.Names, kept.Began = l.ids, l.places, l.Names(), l.began
+		for _, name := range kept.Names {
+			kept.Objects = append(kept.Objects, l.Object(name))
+		}
+		data, err := json.Marshal(kept)
+		check(err)
+		f.Setenv(place, filepath.Join(f.TempDir(), "recording.json"))
+		check(os.WriteFile(os.Getenv(place), data, 0o600))
+	}
+	data, err := os.ReadFile(os.Getenv(place))
+	check(err)
+	check(json.Unmarshal(data, &kept))
+	l := &loot{Memory: storetest.NewMemory(f), ids: kept.IDs, places: kept.Places, began: kept.Began}
+	for i, name := range kept.Names {
+		_, err := l.Put(f.Context(), name, kept.Objects[i])
+		check(err)
+	}
+	return l
+}
+
 // FuzzManifest signs any manifest.
 func FuzzManifest(f *testing.F) {
-	original := record(f, 1)
+	original := fuzzed(f)
 	name := original.places[0] + "manifest.json"
 	f.Add(original.Object(name))
 	f.Add([]byte(`{"format":1,"segments":[{"sum":"` + sha(nil) + `  00000001.cast.zst","size":9223372036854775807}]}`))
@@ -64,7 +100,7 @@ func FuzzManifest(f *testing.F) {
 
 // FuzzLedger signs any entry.
 func FuzzLedger(f *testing.F) {
-	original := record(f, 1)
+	original := fuzzed(f)
 	for _, name := range original.Names() {
 		if strings.HasPrefix(name, "ledger/") && strings.HasSuffix(name, ".json") {
 			f.Add(original.Object(name))
@@ -88,7 +124,7 @@ func FuzzLedger(f *testing.F) {
 // FuzzVerifier puts any bytes in the place of a segment, with every hash in the
 // manifest made to fit.
 func FuzzVerifier(f *testing.F) {
-	original := record(f, 1)
+	original := fuzzed(f)
 	for n := 1; n <= 4; n++ {
 		f.Add(n, original.Object(original.segment(0, n)))
 	}
