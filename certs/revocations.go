@@ -31,10 +31,13 @@ type Revocation struct {
 	Subject string `json:"subject,omitempty"` //
 	// SamePerson is the claim that tells other accounts of theirs, where it was known.
 	SamePerson string    `json:"same_person,omitempty"`
-	By         string    `json:"by"`                 // the admin
-	Why        string    `json:"why,omitempty"`      // in words
-	Time       time.Time `json:"time"`               // of the decision
-	Restored   bool      `json:"restored,omitempty"` // they may come in again, with a new login; the certificate counts again
+	By         string    `json:"by"`            // the admin
+	Why        string    `json:"why,omitempty"` // in words
+	Time       time.Time `json:"time"`          // of the decision
+	// Outdated: what this account has logged in for before Time is no good, and a new
+	// login is. Not an admin's decision, but what the identity provider said since.
+	Outdated bool `json:"outdated,omitempty"`
+	Restored bool `json:"restored,omitempty"` // they may come in again, with a new login; the certificate counts again
 }
 
 // about reports whether the decision is about this person, or what they came with.
@@ -42,6 +45,8 @@ type Revocation struct {
 // proven is when they logged in.
 func (r Revocation) about(who session.Identity, proven time.Time) bool {
 	switch {
+	case r.Outdated:
+		return r.Issuer == who.Issuer && r.Subject == who.Subject
 	case r.Serial != 0:
 		return r.Serial == who.Credential.Serial
 	case !r.Before.IsZero() && !who.Credential.Issued.IsZero():
@@ -60,6 +65,9 @@ func (r Revocation) sound() bool {
 		if is {
 			about++
 		}
+	}
+	if r.Outdated && (r.Person == "" || r.Issuer == "" || r.Subject == "" || r.Restored) {
+		return false
 	}
 	return about == 1 && !r.Time.IsZero() && (r.Before.IsZero() || !r.Restored && !r.Before.After(r.Time))
 }
@@ -158,15 +166,17 @@ func (l *Revocations) Why(who session.Identity, proven time.Time) string {
 	person, serial := true, who.Credential.Serial != 0 // not yet decided
 	for i := len(l.list) - 1; i >= 0; i-- {
 		r := l.list[i]
-		if !r.about(who, proven) || r.Person != "" && !person || r.Serial != 0 && !serial {
+		if !r.about(who, proven) || r.Person != "" && !r.Outdated && !person || r.Serial != 0 && !serial {
 			continue
 		}
 		if why := r.why(proven); why != "" {
 			return why
 		}
-		if r.Person != "" {
+		switch {
+		case r.Outdated: // what an admin decided before that still counts
+		case r.Person != "":
 			person = false
-		} else {
+		default:
 			serial = false
 		}
 	}
@@ -177,6 +187,10 @@ func (l *Revocations) Why(who session.Identity, proven time.Time) string {
 func (r Revocation) why(proven time.Time) string {
 	what := "you"
 	switch {
+	case r.Outdated && proven.Before(r.Time):
+		return r.Why + "; log in again"
+	case r.Outdated:
+		return ""
 	case r.Serial != 0 && r.Restored:
 		return ""
 	case r.Serial != 0:

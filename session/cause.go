@@ -16,7 +16,7 @@ const (
 	TooLong      Code = "too-long"      // duration limit
 	Idle         Code = "idle"          // idle limit
 	TooManyRows  Code = "too-many-rows" // rows limit, and no shadow there who could release more
-	Revoked      Code = "revoked"       // an admin revoked the engineer
+	Revoked      Code = "revoked"       // an admin revoked the engineer, or the identity provider does not stand by their login any more
 	Expired      Code = "expired"       // the engineer's certificate ended
 	Refused      Code = "refused"       // by policy, before anything opened
 	NoRecorder   Code = "no-recorder"   // the tape could not be written, or lagged too far behind

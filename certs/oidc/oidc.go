@@ -5,11 +5,13 @@
 // audience, nonce, issue time, and the shape of what is claimed. A person is
 // the pair (issuer, subject); names and groups are what the provider says today.
 //
-// It knows nothing of SSH or browsers and keeps nothing but the provider's keys.
+// It knows nothing of SSH or browsers and keeps, in memory, the provider's keys and the
+// refresh tokens with which it asks again.
 package oidc
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,6 +50,7 @@ type Config struct {
 	RedirectURL  string
 	Scopes       []string
 	Claims       Claims
+	Recheck      time.Duration // how long after a login Recheck may be asked about it; 0: not at all
 }
 
 // Provider is the identity provider. It is safe for concurrent use.
@@ -55,6 +58,7 @@ type Provider struct {
 	c      Config
 	client *http.Client
 	known  atomic.Pointer[known]
+	grants grants
 
 	turn  chan struct{} // holds a token while somebody asks for the configuration; guards what follows
 	tried time.Time     // when the last try ended
@@ -206,19 +210,33 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce, issuer s
 	if err != nil {
 		return none, notAccepted(err)
 	}
-	raw, ok := token.Extra("id_token").(string)
-	if !ok || raw == "" {
-		return none, refuse("the identity provider sent no ID token; is the scope openid asked for?")
-	}
-	id, err := k.verifier.Verify(ctx, raw)
-	if err != nil {
-		return none, &Refusal{Text: "the ID token is not valid", Err: err}
-	}
-	claims, err := p.check(id, nonce, time.Now())
+	id, claims, err := p.verified(ctx, k, token)
 	if err != nil {
 		return none, err
 	}
-	return p.identity(id, claims)
+	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 || claims["nonce"] != id.Nonce {
+		return none, refuse("the ID token is not for this login")
+	}
+	who, err := p.identity(id, claims)
+	if err != nil {
+		return none, err
+	}
+	p.keep(who, token.RefreshToken, nonce)
+	return who, nil
+}
+
+// verified is the ID token of an answer, after every check but that of the nonce.
+func (p *Provider) verified(ctx context.Context, k *known, token *oauth2.Token) (*oidc.IDToken, claims, error) {
+	raw, ok := token.Extra("id_token").(string)
+	if !ok || raw == "" {
+		return nil, nil, refuse("the identity provider sent no ID token; is the scope openid asked for?")
+	}
+	id, err := k.verifier.Verify(ctx, raw)
+	if err != nil {
+		return nil, nil, &Refusal{Text: "the ID token is not valid", Err: err}
+	}
+	all, err := p.check(id, time.Now())
+	return id, all, err
 }
 
 // notAccepted keeps the provider's answer short: its body may hold anything.

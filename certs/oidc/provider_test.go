@@ -50,6 +50,9 @@ type idp struct {
 	asked map[string]int // requests by path
 	down  bool
 	codes map[string]url.Values // code -> parameters of the authorization request
+	grant string                // the refresh token that is good; empty: none are given
+	stays bool                  // it is good more than once
+	gave  int                   // refresh tokens
 
 	claims    func(map[string]any)           // spoils the claims
 	payload   func([]byte) []byte            // spoils their JSON
@@ -116,6 +119,10 @@ func (p *idp) exchange(w http.ResponseWriter, r *http.Request) {
 	if p.answer != nil && p.answer(w) {
 		return
 	}
+	if r.FormValue("grant_type") == "refresh_token" {
+		p.refresh(w, r)
+		return
+	}
 	p.mu.Lock()
 	request, ok := p.codes[r.FormValue("code")]
 	delete(p.codes, r.FormValue("code"))
@@ -132,7 +139,38 @@ func (p *idp) exchange(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"error":"invalid_client"}`)
 		return
 	}
-	writeJSON(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": p.sign(request.Get("nonce"))})
+	answer := map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": p.sign(request.Get("nonce"))}
+	if strings.Contains(request.Get("scope"), "offline_access") {
+		answer["refresh_token"] = p.nextGrant()
+	}
+	writeJSON(w, answer)
+}
+
+func (p *idp) nextGrant() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gave++
+	p.grant = fmt.Sprintf("refresh-%d", p.gave)
+	return p.grant
+}
+
+// refresh takes the newest token alone, and gives another unless that one stays.
+func (p *idp) refresh(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	good := p.grant != "" && r.FormValue("refresh_token") == p.grant
+	p.mu.Unlock()
+	id, secret, _ := r.BasicAuth()
+	if !good || id != "twokey" || secret != "s3cret" {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"error":"invalid_grant","error_description":"not any more"}`)
+		return
+	}
+	answer := map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": p.sign("nonce")}
+	if !p.stays {
+		answer["refresh_token"] = p.nextGrant()
+	}
+	writeJSON(w, answer)
 }
 
 func (p *idp) sign(nonce string) string {

@@ -95,6 +95,7 @@ type LoginConfig struct {
 	ClientSecret Secret // not Given for a public client
 	Scopes       []string
 	Claims       ClaimsConfig
+	Recheck      time.Duration // how often people in the house are asked about; 0: not at all
 }
 
 // callbackPath is where the identity provider sends the browser back to; the
@@ -111,9 +112,13 @@ func (c *Config) provider() (*oidc.Provider, error) {
 			return nil, fmt.Errorf("login.client_secret: %w", err)
 		}
 	}
+	var lasts time.Duration
+	if c.Login.Recheck > 0 {
+		lasts = c.Certificates.TTL
+	}
 	return oidc.New(oidc.Config{
 		Issuer: c.Login.Issuer, ClientID: c.Login.ClientID, ClientSecret: secret,
-		RedirectURL: c.HTTP.URL + callbackPath, Scopes: c.Login.Scopes, Claims: oidc.Claims(c.Login.Claims),
+		RedirectURL: c.HTTP.URL + callbackPath, Scopes: c.Login.Scopes, Claims: oidc.Claims(c.Login.Claims), Recheck: lasts,
 	}), nil
 }
 

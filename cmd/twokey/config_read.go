@@ -205,7 +205,11 @@ func (c *LoginConfig) read(v entry) {
 		field{"client_secret", optional, func(v entry) { v.secretInto(&c.ClientSecret) }},
 		field{"scopes", optional, c.readScopes},
 		field{"claims", optional, c.Claims.read},
+		field{"recheck", optional, func(v entry) { v.durationInto(&c.Recheck, time.Second, 24*time.Hour) }},
 	)
+	if c.Recheck > 0 && !slices.Contains(c.Scopes, "offline_access") {
+		v.caution("most providers give the refresh tokens for recheck only with offline_access in the scopes")
+	}
 }
 
 func (c *LoginConfig) readIssuer(v entry) {

@@ -47,7 +47,7 @@ func TestDramas(t *testing.T) {
 		Setup:               stage.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"alice": acts("alice"), "alice2": acts("alice2"), "bob": acts("bob"), "bob2": acts("bob2"), "carol": acts("carol"),
-			"dave": acts("dave"), "frank": acts("frank"), "sam": acts("sam"),
+			"dave": acts("dave"), "erin": acts("erin"), "frank": acts("frank"), "sam": acts("sam"),
 			"bastion": bastionCmd, "s3": s3Cmd, "sql": sqlCmd, "remember": rememberCmd, "noticed": noticedCmd, "tape": tapeCmd, "watch": watchCmd,
 			"exists-soon": existsSoonCmd, "monitored": monitoredCmd,
 		},
@@ -57,7 +57,7 @@ func TestDramas(t *testing.T) {
 // cast is who there is, and whose account they sign in with: bob2 is bob at
 // another machine, with another key. alice2 is another account of alice's.
 var cast = map[string]string{
-	"alice": "alice", "alice2": "alice2", "bob": "bob", "bob2": "bob", "carol": "carol", "dave": "dave", "frank": "frank", "sam": "sam",
+	"alice": "alice", "alice2": "alice2", "bob": "bob", "bob2": "bob", "carol": "carol", "dave": "dave", "erin": "erin", "frank": "frank", "sam": "sam",
 }
 
 // stage is what all dramas share.
@@ -178,6 +178,7 @@ func (st *stage) setup(env *testscript.Env) error {
 		env.Setenv("PSQL", found[len(found)-1])
 	}
 	env.Setenv("SSH_PORT", d.sshAddr[strings.LastIndexByte(d.sshAddr, ':')+1:])
+	env.Setenv("IDP", d.issuer)
 	env.Setenv("WEB", "http://"+d.web)
 	second, err := filepath.Abs("testdata/second-idp")
 	if err != nil {

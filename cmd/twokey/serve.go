@@ -21,6 +21,7 @@ import (
 	"github.com/twokey/twokey/bastion/metrics"
 	"github.com/twokey/twokey/bastion/notify"
 	"github.com/twokey/twokey/certs"
+	"github.com/twokey/twokey/certs/oidc"
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/index"
 	"github.com/twokey/twokey/session"
@@ -89,6 +90,7 @@ type daemon struct {
 	indexing sync.WaitGroup
 	sessions session.Registry
 	host     *certs.Host
+	provider *oidc.Provider
 	opener   *opener
 	server   *bastion.Server
 	notifier *notify.Notifier
@@ -121,8 +123,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.host = host
-	provider, err := c.provider()
-	if err != nil {
+	if d.provider, err = c.provider(); err != nil {
 		return err
 	}
 	if d.opener, err = newOpener(c, d.cage, d.recorder.Node(), d.log); err != nil {
@@ -146,7 +147,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.notifier = notify.New(destinations, d.log)
-	logins := bastion.NewLogins(c.HTTP.URL, provider, map[string]string{
+	logins := bastion.NewLogins(c.HTTP.URL, d.provider, map[string]string{
 		"/known_hosts": authority.KnownHosts(knownAs(c)), "/user_ca.pub": authority.UserCA(),
 	}, d.log)
 	d.pages = bastion.NewHTTPServer(logins.Handler())
@@ -289,6 +290,9 @@ func (d *daemon) run(ctx context.Context) error {
 	go d.adoptOrphans(ctx) // ends with ctx
 	d.indexing.Go(func() { d.index.Run(ctx, d.log) })
 	go d.host.KeepCertified(ctx, d.recertified) // ends with ctx
+	if every := d.config.Login.Recheck; every > 0 {
+		go d.server.Recheck(ctx, d.provider, every) // ends with ctx
+	}
 	d.log.Info("ready", "ssh", d.door.Addr().String(), "http", d.web.Addr().String(), "cage", d.cage.String(), "version", version())
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

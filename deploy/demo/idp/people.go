@@ -24,6 +24,9 @@ func people() map[string]person {
 		"sam":   {subject: "u-sam", email: "sam@example.com", name: "Sam Smith", groups: []string{"platform", "engineering"}, department: "platform", employee: "1005"},
 		"frank": {subject: "u-frank", email: "frank@example.com", name: "Frank Fox", groups: []string{"engineering"}, department: "payments", employee: "1006"},
 
+		// erin moves to another team while somebody watches.
+		"erin": {subject: "u-erin", email: "erin@example.com", name: "Erin Evans", groups: []string{"engineering", "dba"}, department: "payments", employee: "1007"},
+
 		// alice's second account: another subject, the same human.
 		"alice2": {subject: "u-alice2", email: "alice.adams@example.com", name: "Alice Adams", groups: []string{"engineering"}, department: "payments", employee: "1001"},
 		// mallory says that alice's address is hers, and nobody ever checked.

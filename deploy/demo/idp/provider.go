@@ -30,9 +30,10 @@ func newProvider(issuer string, c client) (http.Handler, error) {
 		return nil, err
 	}
 	config := &op.Config{
-		CodeMethodS256:  true,
-		SupportedScopes: []string{"openid", "email", "profile", "groups"},
-		SupportedClaims: []string{"sub", "email", "email_verified", "name", "preferred_username", "groups", "department", "employee_id"},
+		CodeMethodS256:        true,
+		GrantTypeRefreshToken: true,
+		SupportedScopes:       []string{"openid", "email", "profile", "groups", "offline_access"},
+		SupportedClaims:       []string{"sub", "email", "email_verified", "name", "preferred_username", "groups", "department", "employee_id"},
 	}
 	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
 		return nil, err
@@ -49,6 +50,7 @@ func newProvider(issuer string, c client) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", d.show)
 	mux.HandleFunc("POST /login", d.signIn)
+	mux.HandleFunc("POST /groups", d.move)
 	mux.Handle("/", provider)
 	return mux, nil
 }
@@ -84,13 +86,23 @@ func (d *door) signIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, d.back+template.URLQueryEscaper(id), http.StatusSeeOther)
 }
 
+// move is what somebody's manager does: curl -d username=bob -d groups=engineering,dba .../groups
+func (d *door) move(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	groups := strings.FieldsFunc(r.PostFormValue("groups"), func(c rune) bool { return c == ',' })
+	if err := d.store.move(r.PostFormValue("username"), groups); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+	}
+}
+
 func (d *door) render(w http.ResponseWriter, status int, v view) {
 	v.Client = d.store.client.id
-	if _, ok := d.store.people[v.As]; !ok {
+	people := d.store.everyone()
+	if _, ok := people[v.As]; !ok {
 		v.As = "" // the page fills in names of people, nothing else
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.store.people)) {
-		p := d.store.people[name]
+	for _, name := range slices.Sorted(maps.Keys(people)) {
+		p := people[name]
 		v.People = append(v.People, choice{name, p.name, strings.Join(p.groups, ", ")})
 	}
 	h := w.Header()

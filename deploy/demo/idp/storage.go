@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/subtle"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	loginLifetime = 10 * time.Minute // from the first redirect to the token
 	tokenLifetime = 5 * time.Minute
-	maxLogins     = 1000 // on their way at once
+	maxLogins     = 1000 // on their way at once, and as many refresh tokens
 )
 
 var errNotOffered = errors.New("not offered here")
@@ -29,11 +30,12 @@ var errNotOffered = errors.New("not offered here")
 // storage keeps the logins that are on their way.
 type storage struct {
 	client client
-	people map[string]person
 	key    signingKey
 
 	mu     sync.Mutex
+	people map[string]person
 	logins map[string]*login // by id
+	grants map[string]*login // by refresh token
 }
 
 func newStorage(c client) (*storage, error) {
@@ -41,7 +43,7 @@ func newStorage(c client) (*storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &storage{client: c, people: people(), key: signingKey{"demo", private}, logins: map[string]*login{}}, nil
+	return &storage{client: c, people: people(), key: signingKey{"demo", private}, logins: map[string]*login{}, grants: map[string]*login{}}, nil
 }
 
 // login is one person's way from the client here and back. All of it is
@@ -164,10 +166,17 @@ func (s *storage) DeleteAuthRequest(_ context.Context, id string) error {
 
 // SetUserinfoFromRequest fills the ID token, which is where twokey looks.
 func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, r op.IDTokenRequest, scopes []string) error {
-	l, ok := r.(*login)
-	if !ok {
+	var l *login
+	switch r := r.(type) {
+	case *login:
+		l = r
+	case *again:
+		l = r.login
+	default:
 		return errNotOffered
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	info.Subject = l.subject // op takes it from here
 	for name, value := range s.people[l.userName].claims(l.userName, scopes) {
 		info.AppendClaims(name, value)
@@ -199,6 +208,65 @@ func (s *storage) CreateAccessToken(context.Context, op.TokenRequest) (string, t
 	return rand.Text(), time.Now().Add(tokenLifetime), nil
 }
 
+// again is a login whose refresh token is used.
+type again struct {
+	op.IDTokenRequest
+	login *login
+}
+
+// SetCurrentScopes does nothing: all that were asked for at the login stay.
+func (*again) SetCurrentScopes([]string) {}
+
+// CreateAccessAndRefreshTokens gives a refresh token, in place of the one that was
+// used: each is good once.
+func (s *storage) CreateAccessAndRefreshTokens(ctx context.Context, r op.TokenRequest, used string) (access, refresh string, ends time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := r.(*login)
+	if a, is := r.(*again); is {
+		if l, ok = s.grants[used]; ok && l != a.login {
+			ok = false
+		}
+	}
+	if !ok || len(s.grants) >= maxLogins {
+		return "", "", ends, op.ErrInvalidRefreshToken
+	}
+	delete(s.grants, used)
+	refresh = rand.Text()
+	s.grants[refresh] = l
+	return rand.Text(), refresh, time.Now().Add(tokenLifetime), nil
+}
+
+func (s *storage) TokenRequestByRefreshToken(_ context.Context, token string) (op.RefreshTokenRequest, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.grants[token]
+	if !ok {
+		return nil, op.ErrInvalidRefreshToken
+	}
+	return &again{l, l}, nil
+}
+
+// move puts somebody into other groups.
+func (s *storage) move(userName string, groups []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.people[userName]
+	if !ok {
+		return errWrong
+	}
+	p.groups = groups
+	s.people[userName] = p
+	return nil
+}
+
+// everyone is who there is by now.
+func (s *storage) everyone() map[string]person {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.people)
+}
+
 func (s *storage) SigningKey(context.Context) (op.SigningKey, error) { return s.key, nil }
 func (s *storage) KeySet(context.Context) ([]op.Key, error) {
 	return []op.Key{publicKey{s.key}}, nil
@@ -210,12 +278,6 @@ func (s *storage) Health(context.Context) error { return nil }
 
 // The rest of op.Storage belongs to flows that are not offered.
 
-func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
-	return "", "", time.Time{}, errNotOffered
-}
-func (s *storage) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
-	return nil, errNotOffered
-}
 func (s *storage) TerminateSession(context.Context, string, string) error { return nil }
 func (s *storage) RevokeToken(context.Context, string, string, string) *oidc.Error {
 	return oidc.ErrInvalidRequest()
