@@ -155,6 +155,12 @@ func (x *Index) remove() {
 }
 
 func openFile(file string) (*sql.DB, error) {
+	// A link would let whoever made it choose what is opened, and changed.
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		if err := os.Remove(file); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its other files the same mode
 	if err != nil {
 		return nil, err
@@ -163,7 +169,7 @@ func openFile(file string) (*sql.DB, error) {
 	if err := os.Chmod(file, 0o600); err != nil {
 		return nil, err
 	}
-	source := url.URL{Scheme: "file", Path: file, RawQuery: "_txlock=immediate&_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"}
+	source := url.URL{Scheme: "file", Path: file, RawQuery: "_txlock=immediate&_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=trusted_schema(OFF)"}
 	db, err := sql.Open("sqlite", source.String())
 	if err != nil {
 		return nil, err

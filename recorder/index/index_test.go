@@ -611,6 +611,32 @@ func scramble(file string) error {
 	return os.WriteFile(file, data, 0o600)
 }
 
+// Where the index lay there is a link to another file: that one is left alone.
+func TestALinkIsNoIndex(t *testing.T) {
+	h := newHouse(t)
+	dir := t.TempDir()
+	if err := h.indexed(index.Options{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	mine := filepath.Join(t.TempDir(), "mine")
+	if err := os.WriteFile(mine, []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	if err := errors.Join(os.Remove(found[0]), os.Symlink(mine, found[0])); err != nil {
+		t.Fatal(err)
+	}
+	h.indexed(index.Options{Dir: dir})
+	text, err := os.ReadFile(mine)
+	info, err2 := os.Stat(mine)
+	if err != nil || err2 != nil || string(text) != "mine" || info.Mode().Perm() != 0o644 {
+		t.Errorf("%q, %v, %v, %v", text, info.Mode(), err, err2)
+	}
+}
+
 func TestOthersOfAnotherVersionAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	stale, mine := filepath.Join(dir, "recordings-v0-0011223344556677.db"), filepath.Join(dir, "notes.txt")
