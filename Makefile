@@ -34,7 +34,7 @@ help: ## this text
 build: ## bin/twokey, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/twokey ./cmd/twokey
 
-deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp $(XTERM) ## install what is missing: Debian packages, an S3 server, linters, an identity provider, another emulator
+deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp $(XTERM) $(SECOND)/node_modules ## install what is missing: Debian packages, an S3 server, linters, two identity providers, another emulator
 
 debian:
 	@$(DEMO)/deps.sh
@@ -52,7 +52,8 @@ $(XTERM): shadow/testdata/xterm/package-lock.json | debian
 	cd shadow/testdata/xterm && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(SECOND)/node_modules: $(SECOND)/package.json $(SECOND)/package-lock.json
+# An identity provider that is not Go's, from npm.
+$(SECOND)/node_modules: $(SECOND)/package.json $(SECOND)/package-lock.json | debian
 	cd $(SECOND) && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 

@@ -57,6 +57,7 @@ func (v *visit) login(w io.Writer) error {
 // is. One that is not on it is not given out.
 func (v *visit) enlist(cert *ssh.Certificate) error {
 	if v.server.Ledger == nil {
+		v.server.Meter.Did(session.DeedCertificate)
 		return nil
 	}
 	until := time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)
@@ -66,6 +67,7 @@ func (v *visit) enlist(cert *ssh.Certificate) error {
 		v.log.Error("a certificate could not be listed, and was not given out", "error", err)
 		return errors.New("the ledger does not take what is issued; there is no certificate until it does")
 	}
+	v.server.Meter.Did(session.DeedCertificate)
 	return nil
 }
 
