@@ -2,6 +2,7 @@ package psql_test
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -32,6 +33,7 @@ type breakout struct {
 	worked func(w *outside, output string) bool
 	modes  string   // "tty" or "pipe": only there; empty: both
 	args   []string // of psql
+	apart  bool     // only namespaces hold it
 }
 
 var breakouts = []breakout{
@@ -61,9 +63,9 @@ var breakouts = []breakout{
 	{name: "editor of a view", script: "\\setenv VISUAL 'cp /etc/hostname DIR/file; true'\n\\ev", worked: writes},
 	{
 		name: "native code from the database", worked: writes,
-		script: "select lo_from_bytea(88888, decode('\nHEX', 'hex'));\n\\lo_export 88888 DIR/sent.so\n" +
+		script: "select lo_from_bytea(0, decode('\nHEX', 'hex')) as o \\gset\n\\lo_export :o DIR/sent.so\n" +
 			"\\copy (select unnest(string_to_array('openssl_conf = a;[a];providers = b;[b];evil = c;default = d;[c];module = DIR/sent.so;activate = 1;[d];activate = 1', ';'))) to 'DIR/sent.cnf'\n" +
-			"select lo_unlink(88888);\n\\setenv OPENSSL_CONF DIR/sent.cnf\n\\c \"host=127.0.0.1 port=DBPORT sslmode=require password=wrong\"",
+			"select lo_unlink(:o);\n\\setenv OPENSSL_CONF DIR/sent.cnf\n\\c \"host=127.0.0.1 port=DBPORT sslmode=require password=wrong\"",
 	},
 	{
 		name: "native code through OpenSSL", worked: writes,
@@ -81,7 +83,7 @@ var breakouts = []breakout{
 	{name: "copy /etc/passwd", script: "create temp table t (x text);\n\\copy t from '/etc/passwd'\nselect * from t;", worked: prints("root:x")},
 	{
 		name: "large object from /etc/passwd", worked: prints("root:x"),
-		script: "select count(lo_unlink(oid)) from pg_largeobject_metadata;\n\\lo_import /etc/passwd\nselect convert_from(data, 'utf8') from pg_largeobject;",
+		script: "\\lo_import /etc/passwd\nselect convert_from(lo_get(:LASTOID), 'utf8');",
 	},
 	{name: "own environment", script: `\i /proc/self/environ`, worked: prints("PGHOST")},
 	{name: "another process", script: `\i /proc/1/cmdline`, worked: prints("syntax error")},
@@ -106,7 +108,7 @@ var breakouts = []breakout{
 	{name: "copy to a file", script: `\copy (select 1) to 'DIR/file'`, worked: writes},
 	{
 		name: "large object to a file", worked: writes,
-		script: "select count(lo_unlink(oid)) from pg_largeobject_metadata;\nselect lo_from_bytea(77777, 'x');\n\\lo_export 77777 DIR/file",
+		script: "select lo_from_bytea(0, 'x') as o \\gset\n\\lo_export :o DIR/file",
 	},
 	{name: "history to a file", script: "select 1;\n\\s DIR/file", worked: writes, modes: "tty"},
 	{name: "log file as an argument", args: []string{"-L", "DIR/file"}, script: "select 1;", worked: writes},
@@ -120,6 +122,7 @@ var breakouts = []breakout{
 	{name: "TCP by an argument", args: []string{"-h", "127.0.0.1", "-p", "PORT"}, worked: called},
 	{name: "TCP by the environment", script: "\\setenv PGHOSTADDR 127.0.0.1\n\\setenv PGPORT PORT\n\\c \"port=PORT hostaddr=127.0.0.1\"", worked: called},
 	{name: "abstract socket", script: `\c "host=ABSTRACT port=5432"`, worked: called},
+	{name: "another database's socket", script: `\c "host=DIR port=5432"`, worked: called, apart: true},
 }
 
 func prints(text string) func(*outside, string) bool {
@@ -206,11 +209,13 @@ func (w *outside) listen(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.port = tcp.Addr().(*net.TCPAddr).Port
-	unix, err := net.Listen("unix", w.abstract+"/.s.PGSQL.5432")
-	if err != nil {
+	abstract, err1 := net.Listen("unix", w.abstract+"/.s.PGSQL.5432")
+	path := filepath.Join(w.dir, ".s.PGSQL.5432")
+	named, err2 := net.Listen("unix", path)
+	if err := errors.Join(err1, err2, os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []net.Listener{tcp, unix} {
+	for _, l := range []net.Listener{tcp, abstract, named} {
 		t.Cleanup(func() { l.Close() })
 		go func() { // ends with the listener
 			for {
@@ -252,6 +257,7 @@ func (b breakout) run(t *testing.T, c *psql.Cage, w *outside, tty bool) string {
 
 func TestBreakouts(t *testing.T) {
 	caged, free := newCage(t), newFree(t)
+	together := caged.Together() // Landlock, seccomp and limits alone
 	evil := library(t)
 	both := 0
 	for _, b := range breakouts {
@@ -263,6 +269,7 @@ func TestBreakouts(t *testing.T) {
 				continue
 			}
 			t.Run(b.name+"/"+mode, func(t *testing.T) {
+				t.Parallel()
 				var w *outside
 				try := func(c *psql.Cage) (bool, string) {
 					w = newOutside(t)
@@ -274,8 +281,10 @@ func TestBreakouts(t *testing.T) {
 				if worked, out := try(free); !worked {
 					t.Fatalf("the probe does nothing even without a cage: %s", out)
 				}
-				if worked, out := try(caged); worked {
-					t.Errorf("broke out: %s", out)
+				for _, c := range []*psql.Cage{caged, together} {
+					if worked, out := try(c); worked && (c.Apart() || !b.apart) {
+						t.Errorf("broke out of %s: %s", c, out)
+					}
 				}
 			})
 		}

@@ -4,9 +4,10 @@
 // file and no network but the socket of its gateway, and no memory without
 // bound. The cage is put on by a launcher, which is this same binary run again
 // (Main), and which then becomes psql: Landlock, a seccomp allow-list,
-// resource limits, no new privileges; when twokey runs as root also namespaces
-// with nothing in them but what psql needs, and a user id that no other psql
-// has. There is no best effort: what this machine has is found out once, a
+// resource limits, no new privileges; where the machine gives them also
+// namespaces with nothing in them but what psql needs; and when twokey runs as
+// root a user id that no other psql has. There is no best effort: what this
+// machine has is found out once, a
 // launcher that cannot put all of it on exits, and a canary at start
 // (Cage.Probe) looks at what is in force and tries to break out.
 //
@@ -24,8 +25,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/session"
 )
@@ -47,7 +46,7 @@ type Cage struct {
 
 	users *users   // for its psqls; nil when they run as we do
 	apart bool     // each in namespaces and an empty root of its own
-	lacks []string // what root would have and this machine does not give, in words
+	lacks []string // what this machine does not give, in words
 }
 
 // NewCage finds psql and what this kernel has to cage it with.
@@ -64,10 +63,6 @@ func NewCage(o CageOptions) (*Cage, error) {
 		if c.users, err = newUsers("/proc/self/uid_map", "/proc/self/gid_map"); err != nil {
 			return nil, err
 		}
-		if err := namespaces(); err != nil {
-			c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
-		}
-		c.apart = len(c.lacks) == 0 && !o.Off
 	}
 	if c.abi, err = landlockABI(); err != nil && !o.Off {
 		return nil, err
@@ -75,6 +70,16 @@ func NewCage(o CageOptions) (*Cage, error) {
 	if c.abi < minABI && !o.Off {
 		return nil, fmt.Errorf("this kernel's Landlock is version %d, the cage needs %d (Linux 6.12); use a newer kernel, or say `cage: off`", c.abi, minABI)
 	}
+	if o.Off {
+		return c, nil
+	}
+	if err := namespaces(); err != nil {
+		c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
+		if c.abi < socketABI {
+			c.lacks = append(c.lacks, "unix sockets that psql's user may open are not hidden from it")
+		}
+	}
+	c.apart = len(c.lacks) == 0
 	return c, nil
 }
 
@@ -122,8 +127,8 @@ func (c *Cage) String() string {
 	return s
 }
 
-// Lacks says, in words, what of the cage this machine does not give to root;
-// empty when nothing is missing.
+// Lacks says, in words, what of the cage this machine does not give; empty when
+// nothing is missing.
 func (c *Cage) Lacks() string { return strings.Join(c.lacks, "; ") }
 
 // Options say what one psql is for.
@@ -172,7 +177,7 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if c.apart {
-		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID // the others are the launcher's own doing
+		cmd.SysProcAttr = bornApart()
 	}
 	return start(cmd, o.Size, m)
 }

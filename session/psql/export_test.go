@@ -5,6 +5,16 @@ import "context"
 // ProbeAnyway lets the canary try a cage that is off, to see that it would find something.
 func (c *Cage) ProbeAnyway(ctx context.Context) error { return c.probe(ctx) }
 
+// Together is the same cage on a machine that gives no namespaces.
+func (c *Cage) Together() *Cage {
+	t := *c
+	t.apart = false
+	return &t
+}
+
+// Apart reports whether its psqls have namespaces of their own.
+func (c *Cage) Apart() bool { return c.apart }
+
 // Tidy is what is kept of what a psql said.
 func Tidy(said []byte) []byte { return tidy(said) }
 

@@ -36,8 +36,12 @@ func standsBack(proc string) error {
 		return fmt.Errorf("psql does not go first when memory is gone: %q %w", score, err)
 	}
 	stat, err := os.ReadFile(proc + "stat")
-	_, behind, _ := strings.Cut(string(stat), ") ") // the name before may hold anything
-	if fields := strings.Fields(behind); err != nil || len(fields) < 17 || fields[16] != fmt.Sprint(niceness) {
+	_, after, _ := strings.Cut(string(stat), ") ") // the name before may hold anything
+	nice, err2 := behind()
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if fields := strings.Fields(after); len(fields) < 17 || fields[16] != fmt.Sprint(nice) {
 		return fmt.Errorf("psql's priority is that of others: %q %w", stat, err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/psql"
 )
@@ -181,5 +183,47 @@ func TestHistoryIsNoWayOut(t *testing.T) {
 	kept, err := past.Read()
 	if err != nil || strings.Contains(string(kept), "ELF1") || !strings.Contains(string(kept), "forged\n") || !strings.HasPrefix(string(kept), "select 'before';\n") {
 		t.Errorf("%v: %.300q", err, kept)
+	}
+}
+
+// Whatever descriptor is the one too many: nothing is left of a start that fails.
+func TestNothingIsLeftOfAFailedStart(t *testing.T) {
+	h, _ := openHistory(t)
+	c := newCage(t)
+	o := private(t)
+	o.Past, o.Size = h.Of(alice, "orders"), session.Size{Cols: 80, Rows: 24}
+	var release func()
+	var err error
+	if o.UID, release, err = c.Reserve(); err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	descriptors := func() int {
+		list, _ := os.ReadDir("/proc/self/fd")
+		return len(list) - 1 // its own
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	before := descriptors()
+	failed := 0
+	for room := 0; room < 100; room++ {
+		tight := unix.Rlimit{Cur: uint64(before + room), Max: limit.Max}
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &tight)
+		s, err := c.Start(o)
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+		if err == nil {
+			s.Kill()
+			break
+		}
+		failed++
+		files, _ := filepath.Glob(o.Socket + "/history*")
+		if now := descriptors(); now != before || len(files) > 0 {
+			t.Errorf("with room for %d (%v): %d descriptors more, and %q", room, err, now-before, files)
+		}
+	}
+	if failed < 5 {
+		t.Errorf("only %d starts failed", failed)
 	}
 }

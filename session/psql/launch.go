@@ -40,7 +40,12 @@ func Main() bool {
 	if os.Args[0] != launcherName {
 		return false
 	}
-	if len(os.Args) < 2 { // it was only tried whether there can be one
+	runtime.LockOSThread() // namespaces, Landlock and seccomp are put on this thread, which then is psql
+	if len(os.Args) < 2 {  // it is only tried whether it may leave the machine
+		if err := leave(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(launcherStatus)
+		}
 		os.Exit(0)
 	}
 	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(os.Args[1], os.Args[2:]))
@@ -50,7 +55,6 @@ func Main() bool {
 
 // launch returns only with an error.
 func launch(text string, args []string) error {
-	runtime.LockOSThread() // Landlock and seccomp are put on this thread, which then is psql
 	var o order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
@@ -104,8 +108,8 @@ var steps = []struct {
 	}},
 }
 
-// How psql stands back behind everybody else: its priority (sched(7)), and that
-// it goes first when the machine has no memory left (proc(5)).
+// How psql stands back: its priority behind twokey's (sched(7)), and that it
+// goes first when the machine has no memory left (proc(5)).
 const (
 	niceness    = 5
 	oomScoreAdj = 1000
@@ -123,14 +127,32 @@ func standBack(order) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EAGAIN) {
 		return err
 	}
-	return unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
+	nice, err := behind()
+	if err != nil {
+		return err
+	}
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, nice)
 }
 
-// forgo gives up what psql could inherit or win: capabilities that a service
-// manager gave to twokey, and those of programs that have more than their user.
-func forgo(order) error {
+// behind is the priority of a process that stands back behind this one.
+func behind() (nice int, err error) {
+	kernels, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call's, from 40, the highest, to 1
+	return min(20-kernels+niceness, 19), err
+}
+
+// forgo gives up what psql could inherit or win: the capability to leave the
+// machine, those that a service manager gave to twokey, and those of programs
+// that have more than their user. A user of psql's own is yet to be had, and
+// its capabilities end with that.
+func forgo(o order) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
+	}
+	if o.UID == 0 {
+		none := [2]unix.CapUserData{}
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			return err
+		}
 	}
 	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }

@@ -1,10 +1,15 @@
 package psql_test
 
 import (
+	"fmt"
 	"maps"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/psql"
@@ -49,6 +54,7 @@ var wants = map[string]string{
 	"file handle":              `handle()`,
 	"key":                      `syscall(SYS_keyctl, 0, -3, 1)`,
 	"abstract socket's caller": `call()`,
+	"socket with a path":       `dial()`,
 	"more memory":              `big()`,
 	"file in /dev/shm":         `open("/dev/shm", O_RDONLY)`,
 }
@@ -101,6 +107,10 @@ static int call(void) {
 	memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
 	return connect(s, (void *)&a, offsetof(struct sockaddr_un, sun_path) + strlen(name));
 }
+static int dial(void) {
+	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "DIR/.s.PGSQL.5432" };
+	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&a, sizeof a);
+}
 static int peek(void) {
 	char from = 'x', to;
 	struct iovec a = { &from, 1 }, b = { &to, 1 };
@@ -122,8 +132,8 @@ WANTS	fflush(stdout);
 `
 
 func TestNativeCode(t *testing.T) {
-	// Both run the same program; the one that is free must get all it wants.
-	got := func(o psql.CageOptions, tty bool) []string {
+	// All run the same program; the one that is free must get all it wants.
+	got := func(o psql.CageOptions, together, tty bool) []string {
 		w := newOutside(t)
 		var asks strings.Builder
 		for _, name := range slices.Sorted(maps.Keys(wants)) {
@@ -134,6 +144,9 @@ func TestNativeCode(t *testing.T) {
 		c, err := psql.NewCage(o)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if together {
+			c = c.Together()
 		}
 		options := toCluster()
 		if tty {
@@ -148,7 +161,7 @@ func TestNativeCode(t *testing.T) {
 		return list
 	}
 	for _, tty := range []bool{false, true} {
-		free := got(psql.CageOptions{Off: true}, tty)
+		free := got(psql.CageOptions{Off: true}, false, tty)
 		for name := range wants {
 			if !slices.Contains(free, name) {
 				t.Errorf("%s is not to be had even without a cage", name)
@@ -157,8 +170,63 @@ func TestNativeCode(t *testing.T) {
 		if !slices.Contains(free, "another program") {
 			t.Error("another program cannot be run even without a cage")
 		}
-		if caged := got(psql.CageOptions{}, tty); len(caged) > 0 {
+		if caged := got(psql.CageOptions{}, false, tty); len(caged) > 0 {
 			t.Errorf("code inside psql got %q", caged)
+		}
+		if caged := got(psql.CageOptions{}, true, tty); len(caged) > 1 || len(caged) == 1 && caged[0] != "socket with a path" {
+			t.Errorf("without namespaces code inside psql got %q", caged)
+		}
+	}
+}
+
+// A descriptor can send signals too (fcntl(2), F_SETOWN), to any process of the
+// same user: twokey. No filter of system calls sees to whom.
+const signaller = `#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+	int p[2];
+	pipe(p);
+	fcntl(p[0], F_SETOWN, PID);
+	fcntl(p[0], F_SETSIG, SIGUSR1);
+	fcntl(p[0], F_SETFL, O_ASYNC);
+	write(p[1], "x", 1);
+	puts("done");
+	return 0;
+}
+`
+
+func TestNoSignalLeavesTheCage(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("psql has a user of its own")
+	}
+	program := compile(t, "signaller", strings.ReplaceAll(signaller, "PID", fmt.Sprint(os.Getpid())))
+	sends := func(o psql.CageOptions, together bool) bool {
+		o.Psql = program
+		c, err := psql.NewCage(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if together {
+			c = c.Together()
+		}
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGUSR1)
+		defer signal.Stop(signals)
+		if out := converse(t, c, toCluster(), ""); out != "done\n" {
+			t.Fatal(out)
+		}
+		time.Sleep(100 * time.Millisecond) // it was sent before the program ended
+		return len(signals) > 0
+	}
+	if !sends(psql.CageOptions{Off: true}, false) {
+		t.Error("the program sends no signal even without a cage")
+	}
+	for _, together := range []bool{false, true} {
+		if sends(psql.CageOptions{}, together) {
+			t.Errorf("psql sent twokey a signal (without namespaces: %v)", together)
 		}
 	}
 }

@@ -2,16 +2,21 @@ package psql_test
 
 import (
 	"bufio"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // This file is about whom psql runs as, and outlives.
@@ -20,6 +25,25 @@ import (
 const nobody = 65534
 
 func TestAsOrdinaryUser(t *testing.T) {
+	args := []string{"-test.timeout=5m"}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	if _, some, found := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); found { // -run TestAsOrdinaryUser/TestCanary
+		args = append(args, "-test.run="+some)
+	}
+	visit(t, nil, nil, args...)
+}
+
+// As a service twokey may be nice already, have no new privileges and hold a
+// capability that its programs inherit.
+func TestAsService(t *testing.T) {
+	visit(t, []string{"nice", "-n", "7", "setpriv", "--no-new-privs"}, []uintptr{unix.CAP_NET_BIND_SERVICE}, "-test.run=^(TestCanary|TestInForce)$")
+}
+
+// visit runs tests as an ordinary user, by a command, with capabilities.
+func visit(t *testing.T, by []string, capabilities []uintptr, args ...string) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("this is an ordinary user")
 	}
@@ -29,28 +53,22 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	binary := filepath.Join(dir, "psql.test")
-	if err := copySelf(binary); err != nil {
+	if err := errors.Join(copySelf(binary), os.Chown(dir, nobody, nobody), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chown(dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-test.timeout=5m", "-test.v"}
-	if testing.Short() {
-		args = append(args, "-test.short")
-	}
-	visitor := exec.Command(binary, args...)
+	command := append(slices.Clone(by), binary, "-test.v")
+	visitor := exec.Command(command[0], append(command[1:], args...)...)
 	visitor.Dir = dir
 	visitor.Env = []string{playing(roleVisitor), "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
-	visitor.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}
+	visitor.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: capabilities, Pdeathsig: syscall.SIGKILL,
+	}
 	out, err := visitor.CombinedOutput()
-	if err != nil {
+	passed := strings.Count(string(out), "--- PASS")
+	if err != nil || passed == 0 {
 		t.Fatalf("%v\n%s", err, failures(string(out)))
 	}
-	t.Logf("%d tests passed as user %d", strings.Count(string(out), "--- PASS"), nobody)
+	t.Logf("%d tests passed as user %d", passed, nobody)
 }
 
 // failures leaves out what passed.

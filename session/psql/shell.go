@@ -48,10 +48,9 @@ func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
 	} else {
 		theirs, err = s.openPipes()
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = cmd.Start()
 	}
-	err = cmd.Start()
 	for _, f := range theirs {
 		f.Close()
 	}
@@ -118,11 +117,7 @@ func (s *Shell) openPipes() (theirs []*os.File, err error) {
 	s.in, s.out, s.errors = inW, outR, errR
 	theirs = []*os.File{inR, outW, errW}
 	if err := errors.Join(err1, err2, err3); err != nil {
-		s.closeAll()
-		for _, f := range theirs {
-			f.Close() // of a nil file, an error
-		}
-		return nil, fmt.Errorf("no pipes for psql: %w", err)
+		return theirs, fmt.Errorf("no pipes for psql: %w", err)
 	}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = inR, outW, errW
 	s.cmd.SysProcAttr.Setsid = true

@@ -6,42 +6,75 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// This file is what only root can do for psql: a world of its own
-// (namespaces(7)), in which there are no other processes, no network, and no
-// files but those it needs.
+// This file is a world of its own for psql (namespaces(7)), in which there are
+// no other processes, no network, and no files but those it needs. Above all
+// there are no sockets but its gateway's: those with a path, an agent's that
+// holds the keys of the CA for one, Landlock does not forbid before socketABI.
+// Root makes it; an ordinary user too, where the machine gives user namespaces
+// (user_namespaces(7)) to everybody.
 
-// own are the namespaces that a launcher makes. Its process ids it is born with.
+// own are the namespaces that a launcher makes.
 const own = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
+// bornApart is how a launcher must be started to be able to make them: with
+// process ids of its own, and, as an ordinary user, with the one capability that
+// it takes, which is worth nothing outside of its user namespace.
+func bornApart() *syscall.SysProcAttr {
+	born := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if uid := os.Getuid(); uid != 0 {
+		born.Cloneflags |= unix.CLONE_NEWUSER
+		born.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		born.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+		born.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+	}
+	return born
+}
+
 // namespaces reports why this machine gives none, as containers that were not
-// given CAP_SYS_ADMIN do not.
+// given CAP_SYS_ADMIN do not, nor some distributions to ordinary users.
 func namespaces() error {
 	try := exec.Command("/proc/self/exe")
-	try.Args = []string{launcherName} // without an order it does nothing
-	try.SysProcAttr = &syscall.SysProcAttr{Cloneflags: own | unix.CLONE_NEWPID}
-	err := try.Run()
+	try.Args = []string{launcherName} // without an order it only leaves
+	try.SysProcAttr = bornApart()
+	_, err := try.Output()
 	var number syscall.Errno
-	if errors.As(err, &number) {
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &number):
 		return number
+	case errors.As(err, &exit):
+		return errors.New(strings.TrimSpace(string(exit.Stderr)))
 	}
 	return err
+}
+
+// leave is for a launcher that was born apart: this thread is then in
+// namespaces of its own, and nothing it mounts is seen elsewhere.
+func leave() error {
+	if err := unix.Unshare(own); err != nil {
+		return fmt.Errorf("namespaces: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("mounts of its own: %w", err)
+	}
+	return nil
 }
 
 // separate leaves the machine behind: the launcher is then in namespaces of
 // its own, whose only files are the places of the order, read-only.
 func separate(o order) error {
-	if err := unix.Unshare(own); err != nil {
-		return fmt.Errorf("namespaces: %w", err)
+	if err := leave(); err != nil {
+		return err
 	}
 	// Over the gateway's folder, as that is certain to be there; underneath,
 	// in the old root, it stays what it is.
 	if err := errors.Join(
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("psql", o.Socket, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k,nr_inodes=1k"),
 		unix.Chdir(o.Socket), os.Mkdir("old", 0o700), unix.PivotRoot(".", "old"), unix.Chdir("/"),
 	); err != nil {
