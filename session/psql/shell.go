@@ -49,6 +49,9 @@ func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
 		theirs, err = s.openPipes()
 	}
 	if err == nil {
+		err = spare()
+	}
+	if err == nil {
 		err = cmd.Start()
 	}
 	for _, f := range theirs {
@@ -67,6 +70,21 @@ func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
 	// Waited for by Wait and Remembered; it ends with psql.
 	go s.reap()
 	return s, nil
+}
+
+// spare finds out whether there are descriptors enough to start a process: with
+// a user namespace, Go (1.26) leaves a pipe open when it runs out of them on
+// the way, and whoever starts again and again would never have any again.
+func spare() error {
+	const enough = 8 // two pipes, the pid's, and a map of users
+	for range enough {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+	}
+	return nil
 }
 
 func (s *Shell) openTerminal(size session.Size) ([]*os.File, error) {
