@@ -6,7 +6,9 @@ import (
 )
 
 // This file is what a screen is made of: rows of cells. A row knows how far it
-// was written; behind that it is blank, so that erasing it costs nothing.
+// was written; behind that it is blank, so that erasing it costs nothing. While
+// nothing but ASCII without any look is in it, as in most of a flood, it is a text,
+// a byte a cell; whoever needs its cells has them made first (see spell).
 
 // colour is 0 for the terminal's own, or one of 256, or red, green and blue.
 type colour uint32
@@ -52,7 +54,8 @@ type cell struct {
 }
 
 type row struct {
-	cells   []cell // nil until something is written
+	cells   []cell // as wide as the screen once there are any
+	plain   []byte // what is written, instead of cells, or empty; 0 is blank
 	used    int    // cells that were written; what follows is blank
 	fill    colour // its background
 	wrapped bool   // the line goes on in the next row
@@ -60,17 +63,60 @@ type row struct {
 
 // at returns a cell.
 func (r *row) at(x int) cell {
-	if x < r.used {
+	switch {
+	case x < len(r.plain):
+		return cell{r: rune(r.plain[x])}
+	case x < r.used:
 		return r.cells[x]
 	}
 	return cell{style: style{bg: r.fill}}
 }
 
+// put writes ASCII without any look at x, if the row can stay a text with it.
+func (r *row) put(x int, text []byte, cols int) bool {
+	if len(r.plain) != r.used || x > r.used && r.fill != 0 {
+		return false
+	}
+	if cap(r.plain) < cols {
+		r.plain = append(make([]byte, 0, cols), r.plain...)
+	}
+	blank := r.used
+	r.used = max(r.used, x+len(text))
+	r.plain = r.plain[:r.used]
+	clear(r.plain[blank:max(x, blank)])
+	copy(r.plain[x:], text)
+	return true
+}
+
+// spell makes cells of a row that is a text.
+func (r *row) spell(cols int) {
+	if len(r.plain) == 0 {
+		return
+	}
+	if len(r.cells) < cols {
+		r.cells = make([]cell, cols)
+	}
+	for x, b := range r.plain {
+		r.cells[x] = cell{r: rune(b)}
+	}
+	r.plain = r.plain[:0]
+}
+
+// cut makes what is behind x blank.
+func (r *row) cut(x int) {
+	r.used = min(r.used, x)
+	r.plain = r.plain[:min(len(r.plain), r.used)]
+}
+
 // forget makes the whole row blank.
-func (r *row) forget(bg colour) { r.used, r.fill, r.wrapped = 0, bg, false }
+func (r *row) forget(bg colour) {
+	r.cut(0)
+	r.fill, r.wrapped = bg, false
+}
 
 // need makes cells up to x real.
 func (r *row) need(x, cols int) {
+	r.spell(cols)
 	if len(r.cells) < cols {
 		cells := make([]cell, cols)
 		copy(cells, r.cells[:r.used])
@@ -92,7 +138,7 @@ func (r *row) open(x, end, cols int) []cell {
 
 // part blanks a wide character that a cut before x would halve.
 func (r *row) part(x int) {
-	if x > 0 && x < r.used && r.cells[x].half == tail {
+	if x > 0 && x < r.used && r.at(x).half == tail {
 		r.cells[x-1] = cell{style: style{bg: r.cells[x-1].style.bg}}
 		r.cells[x] = cell{style: style{bg: r.cells[x].style.bg}}
 	}
@@ -106,9 +152,11 @@ func (r *row) erase(x, end, cols int, bg colour) {
 		if x > r.used && r.fill != bg {
 			r.need(x, cols)
 		}
-		r.used, r.fill, r.wrapped = min(r.used, x), bg, false
+		r.cut(x)
+		r.fill, r.wrapped = bg, false
 		return
 	}
+	r.spell(cols)
 	if r.fill != bg {
 		r.need(end, cols)
 	}
@@ -152,7 +200,7 @@ func (r *row) resize(old, cols int) {
 		r.fill = 0
 	}
 	r.part(cols)
-	r.used = min(r.used, cols)
+	r.cut(cols)
 	if len(r.cells) > cols {
 		r.cells = r.cells[:cols]
 	}
@@ -163,7 +211,7 @@ func (r *row) resize(old, cols int) {
 func (r *row) text() string {
 	var b strings.Builder
 	for x := range r.used {
-		r.cells[x].write(&b)
+		r.at(x).write(&b)
 	}
 	return b.String()
 }

@@ -134,7 +134,7 @@ func (s *screen) draw(y, left, cols int) string {
 	case y == s.rows:
 		b.WriteString(dim + strings.Repeat("─", min(s.cols-left, cols)) + reset)
 	case y < s.rows:
-		r := &s.grid()[y]
+		r := s.grid()[y]
 		end := min(left+cols, s.cols)
 		r.draw(&b, left, end)
 		if s.cols-left < cols {

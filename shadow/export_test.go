@@ -249,7 +249,19 @@ func (l stretches) Holds(from, to time.Duration) bool {
 }
 
 // Past is how much of what was on the screen before is kept.
-func (m *Model) Past() (rows, bytes int) { return len(m.past.rows), m.past.bytes }
+func (m *Model) Past() (rows, bytes int) { return len(m.past.all()), m.past.bytes }
+
+// Was is what was on the screen before, as it is kept.
+func (m *Model) Was() string { return string(bytes.Join(m.past.all(), []byte("\n"))) }
+
+// Spell makes cells of all rows that are a text.
+func (m *Model) Spell() {
+	for _, g := range m.grids {
+		for _, r := range g {
+			r.spell(m.cols)
+		}
+	}
+}
 
 // Seen is the look of a cell for whoever watches, which is the same when it is taken twice.
 func (m *Model) Seen(x, y int) string {

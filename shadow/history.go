@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/twokey/twokey/session"
@@ -14,66 +15,82 @@ import (
 const (
 	maxHistory     = 256 << 10 // bytes
 	maxHistoryRows = 2000
-	historyRowCost = 16 // bytes that a row takes apart from its text
+	historyRowCost = 24 // bytes that a row takes apart from its text
 )
 
-// history is rows that are no longer on a screen. It is a value: what it holds
-// is only added to, and a copy with its own end (see clone) shares the rest.
+// history is rows that are no longer on a screen, as row.draw has them. Keeping
+// one must cost hardly more than copying it: see screen.
 type history struct {
-	rows    []string // as row.draw has them
+	rows    [][]byte // from first on; never written again
+	first   int
 	bytes   int
-	dropped int // rows forgotten at the front
+	dropped int    // rows forgotten at the front
+	chunk   []byte // what rows are cut from, so that few of them need memory of their own
 }
+
+// chunkBytes is how much memory for rows is taken at once.
+const chunkBytes = 4 << 10
+
+// all is the rows, the oldest first.
+func (h *history) all() [][]byte { return h.rows[h.first:] }
 
 // keep adds a row.
 func (h *history) keep(r *row, cols int) {
-	text, plain := r.plain()
-	if !plain {
-		var b strings.Builder
-		r.draw(&b, 0, cols)
-		text = b.String()
-	}
+	text := h.drawn(r, cols)
 	h.rows = append(h.rows, text)
 	h.bytes += len(text) + historyRowCost
-	for h.bytes > maxHistory || len(h.rows) > maxHistoryRows {
-		h.bytes -= len(h.rows[0]) + historyRowCost
-		h.rows = h.rows[1:]
+	for h.bytes > maxHistory || len(h.all()) > maxHistoryRows {
+		h.bytes -= len(h.rows[h.first]) + historyRowCost
+		h.rows[h.first] = nil
+		h.first++
 		h.dropped++
+	}
+	if h.first >= maxHistoryRows {
+		h.rows = slices.Delete(h.rows, 0, h.first)
+		h.first = 0
 	}
 }
 
-// plain is what draw makes of a row of ASCII without any look, as most are in a
-// flood; false for another row.
-func (r *row) plain() (text string, ok bool) {
-	var buf [widest]byte
-	if r.fill != 0 || r.used > len(buf) {
-		return "", false
+// drawn is a row in the chunk.
+func (h *history) drawn(r *row, cols int) []byte {
+	if len(r.plain) < r.used || r.fill != 0 {
+		var b strings.Builder
+		b.Grow(2 * r.used)
+		r.draw(&b, 0, cols)
+		return append(h.room(b.Len()), b.String()...)
 	}
-	for x := range r.used {
-		c := &r.cells[x]
-		if c.r >= 0x7f || c.half != whole || c.marks != nil || c.style != (style{}) {
-			return "", false
-		}
-		if buf[x] = byte(c.r); c.r == 0 {
-			buf[x] = ' '
+	text := append(h.room(r.used), r.plain...)
+	for i, c := range text {
+		if c == 0 {
+			text[i] = ' '
 		}
 	}
-	return string(buf[:r.used]), true
+	return text
+}
+
+// room is for a text of so many bytes, and no more.
+func (h *history) room(n int) []byte {
+	if n > cap(h.chunk)-len(h.chunk) {
+		h.chunk = make([]byte, 0, max(n, chunkBytes))
+	}
+	end := len(h.chunk) + n
+	h.chunk = h.chunk[:end]
+	return h.chunk[end-n : end-n : end]
 }
 
 // clone is a history that goes on by itself.
 func (h history) clone() history {
-	h.rows = h.rows[:len(h.rows):len(h.rows)]
+	h.rows, h.first, h.chunk = slices.Clone(h.all()), 0, nil
 	return h
 }
 
 // leave keeps rows that are about to go from the main screen.
-func (s *screen) leave(gone []row) {
+func (s *screen) leave(gone []*row) {
 	if s.on != 0 {
 		return
 	}
-	for i := range gone {
-		s.past.keep(&gone[i], s.cols)
+	for _, r := range gone {
+		s.past.keep(r, s.cols)
 	}
 }
 
@@ -90,7 +107,7 @@ func (s *screen) cleared() {
 // empty reports whether a row has nothing to read.
 func (r *row) empty() bool {
 	for x := range r.used {
-		if c := &r.cells[x]; c.r != 0 && c.r != ' ' {
+		if c := r.at(x); c.r != 0 && c.r != ' ' {
 			return false
 		}
 	}
@@ -102,12 +119,12 @@ func (s *screen) drawAt(n, left, cols int) string {
 	switch n -= s.past.dropped; {
 	case n < 0:
 		return ""
-	case n < len(s.past.rows):
+	case n < len(s.past.all()):
 		r := newScreen(widest, 1)
-		r.Write([]byte(s.past.rows[n]))
+		r.Write(s.past.all()[n])
 		return r.draw(0, left, cols)
 	}
-	return s.draw(n-len(s.past.rows), left, cols)
+	return s.draw(n-len(s.past.all()), left, cols)
 }
 
 // widest is the widest that a screen can be.
@@ -117,7 +134,7 @@ const widest = 500
 // back from it; 0 is the newest, others are counted from 1 and from the first
 // of the session, so that they stay where they are.
 func (s *screen) backTo(first, by, rows int) int {
-	newest := s.past.dropped + len(s.past.rows) + s.rows - min(rows, s.rows)
+	newest := s.past.dropped + len(s.past.all()) + s.rows - min(rows, s.rows)
 	at := newest
 	if first > 0 {
 		at = first - 1

@@ -131,7 +131,7 @@ func (s *screen) lastUsed() int {
 func (s *screen) again(last int) string {
 	var b strings.Builder
 	for y := 0; y <= last; y++ {
-		r := &s.grid()[y]
+		r := s.grid()[y]
 		r.draw(&b, 0, s.cols)
 		if y < last && !(r.wrapped && r.used == s.cols) {
 			b.WriteString("\r\n")

@@ -263,7 +263,10 @@ func (s *screen) clone() *screen {
 	for i, g := range s.grids {
 		c.grids[i] = slices.Clone(g)
 		for y := range g {
-			c.grids[i][y].cells = slices.Clone(g[y].cells[:g[y].used])
+			r := *g[y]
+			c.grids[i][y] = &r
+			r.plain = slices.Clone(r.plain)
+			r.cells = slices.Clone(r.cells[:r.used-len(r.plain)]) // none when it is a text
 		}
 	}
 	return &c

@@ -36,8 +36,8 @@ type place struct {
 // screen is the model. It takes the filter's output, whole sequences per Write.
 type screen struct {
 	cols, rows int
-	grids      [2][]row // main and alternate; the alternate one is made when it is first used
-	on         int      // which of them is shown
+	grids      [2][]*row // main and alternate; the alternate one is made when it is first used
+	on         int       // which of them is shown
 	place
 	saved       [2]place
 	top, bottom int // the rows that scroll, from top to before bottom
@@ -56,12 +56,21 @@ type screen struct {
 
 func newScreen(cols, rows int) *screen {
 	s := &screen{cols: cols, rows: rows, bottom: rows}
-	s.grids[0] = make([]row, rows)
+	s.grids[0] = blankRows(rows)
 	return s
 }
 
-func (s *screen) grid() []row { return s.grids[s.on] }
-func (s *screen) row() *row   { return &s.grids[s.on][s.y] }
+// blankRows is so many rows.
+func blankRows(n int) []*row {
+	list := make([]*row, n)
+	for i := range list {
+		list[i] = &row{}
+	}
+	return list
+}
+
+func (s *screen) grid() []*row { return s.grids[s.on] }
+func (s *screen) row() *row    { return s.grids[s.on][s.y] }
 
 // Write implements io.Writer and never fails.
 func (s *screen) Write(p []byte) (int, error) {
@@ -125,9 +134,11 @@ func (s *screen) ascii(run []byte) {
 			s.wrap()
 		}
 		n := min(len(run), s.cols-s.x)
-		cells := s.row().open(s.x, s.x+n, s.cols)
-		for i := range cells {
-			cells[i] = cell{r: rune(run[i]), style: s.pen}
+		if s.pen != (style{}) || !s.row().put(s.x, run[:n], s.cols) {
+			cells := s.row().open(s.x, s.x+n, s.cols)
+			for i := range cells {
+				cells[i] = cell{r: rune(run[i]), style: s.pen}
+			}
 		}
 		run = run[n:]
 		s.forward(n)
@@ -180,6 +191,7 @@ func (s *screen) mark(r rune) {
 		x = s.x
 	}
 	row := s.row()
+	row.spell(s.cols)
 	if x >= 0 && x < row.used && row.cells[x].half == tail {
 		x--
 	}
@@ -228,7 +240,7 @@ func (s *screen) collect() bool {
 		s.handOut()
 	}
 	for y := from; y <= s.y; y++ {
-		s.take(&g[y])
+		s.take(g[y])
 		g[y].wrapped = false
 	}
 	return s.carry.Len() > 0
@@ -238,6 +250,7 @@ func (s *screen) collect() bool {
 // out, if ever.
 func (s *screen) take(r *row) {
 	gap := 0
+	r.spell(s.cols)
 	for x := range r.used {
 		c := &r.cells[x]
 		if c.told || c.r == 0 {
@@ -309,7 +322,7 @@ func (s *screen) scrollDown(y, n int) {
 }
 
 // turn rotates rows up by n.
-func turn(g []row, n int) {
+func turn(g []*row, n int) {
 	if n == 1 { // the usual case
 		first := g[0]
 		copy(g, g[1:])
@@ -323,12 +336,12 @@ func turn(g []row, n int) {
 
 // carryAway keeps the text of rows whose line is not yet at its end. A line
 // that never had one ends with its last row.
-func (s *screen) carryAway(gone []row) {
-	for i := range gone {
-		if gone[i].wrapped {
-			s.take(&gone[i])
+func (s *screen) carryAway(gone []*row) {
+	for _, r := range gone {
+		if r.wrapped {
+			s.take(r)
 		} else if s.carry.Len() > 0 {
-			s.take(&gone[i])
+			s.take(r)
 			s.handOut()
 		}
 	}
@@ -346,7 +359,7 @@ func (s *screen) resize(cols, rows int) {
 			continue
 		}
 		g = slices.Clone(g[min(above, len(g)):])
-		g = append(g[:min(rows, len(g))], make([]row, max(rows-len(g), 0))...)
+		g = append(g[:min(rows, len(g))], blankRows(max(rows-len(g), 0))...)
 		for y := range g {
 			g[y].resize(s.cols, cols)
 		}

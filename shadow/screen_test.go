@@ -197,6 +197,29 @@ func FuzzScreen(f *testing.F) {
 	})
 }
 
+// Whether a row is a text or cells, nobody can tell.
+func TestPlainRowsAreLikeOthers(t *testing.T) {
+	for seed := range uint64(1000) {
+		show := random(seed, true, func(r *rand.Rand) part { return part{Data: narrow(r)} })
+		if seed%2 == 0 {
+			show = random(seed, true, resized(int(seed%4)-1))
+		}
+		m, spelled := shadow.NewModel(show.Cols, show.Rows), shadow.NewModel(show.Cols, show.Rows)
+		for _, p := range show.Parts {
+			for _, to := range []*shadow.Model{m, spelled} {
+				to.Print([]byte(p.Data))
+				if p.Cols > 0 {
+					to.Resize(p.Cols, p.Rows)
+				}
+			}
+			spelled.Spell()
+			if m.Picture() != spelled.Picture() || m.Was() != spelled.Was() {
+				t.Fatalf("seed %d: it is told apart after %q:\n%q\n%q", seed, p.Data, m.Was(), spelled.Was())
+			}
+		}
+	}
+}
+
 func BenchmarkScreen(b *testing.B) {
 	for name, line := range map[string]string{
 		"table":   " 123456 | some text of a customer        | 2026-11-23 12:00:00+00 | 17.50\r\n",

@@ -260,7 +260,7 @@ func (s *screen) turnTo(alternate, clean bool) {
 		return
 	}
 	if s.grids[1] == nil {
-		s.grids[1] = make([]row, s.rows)
+		s.grids[1] = blankRows(s.rows)
 	}
 	if clean {
 		for y := range s.grids[1] {
