@@ -12,7 +12,8 @@ const chromium = spawn('chromium', [
   '--headless', '--remote-debugging-pipe', `--user-data-dir=${profile}`, '--no-first-run', '--disable-gpu', '--window-size=900,900',
   '--no-sandbox', // the tests run as root too; it sees nothing but this machine
 ], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
-const end = (status) => { chromium.kill('SIGKILL'); chromium.on('exit', () => { rmSync(profile, { recursive: true, force: true, maxRetries: 5 }); process.exit(status); }); };
+// Its helpers may write into the profile for a moment after it is gone.
+const end = (status) => { chromium.kill('SIGKILL'); chromium.on('exit', () => { rmSync(profile, { recursive: true, force: true, maxRetries: 100, retryDelay: 20 }); process.exit(status); }); };
 setTimeout(() => { console.error('the browser took too long'); end(1); }, 60_000);
 
 let id = 0, read = '';
