@@ -171,7 +171,7 @@ func openCage(ctx context.Context, c CageConfig, log *slog.Logger) (*psql.Cage, 
 		log.Warn("psql runs WITHOUT A CAGE: whoever gets a session can run programs on this machine")
 	}
 	if lacks := cage.Lacks(); lacks != "" {
-		log.Warn("psql's cage is that of an ordinary user: Landlock, seccomp and limits, but not all that root could have", "lacks", lacks)
+		log.Warn("psql's cage is Landlock, seccomp and limits, but not all that it could be", "lacks", lacks)
 	}
 	return cage, cage.Probe(ctx)
 }
