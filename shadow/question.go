@@ -142,7 +142,7 @@ func (k *asking) line(engineer, hint string) string {
 	if k.all {
 		all = "  ^A yes to all in this transaction"
 	}
-	text := fmt.Sprintf(" #%d %s %s  ^Y yes  ^N no%s  ^K kill", k.n, engineer, k.wants(), all)
+	text := fmt.Sprintf(" #%d %s %s  ^Y yes  ^N no  ^K kill%s", k.n, engineer, k.wants(), all)
 	if pages := len(k.page.pages); pages > 1 {
 		text = fmt.Sprintf(" page %d of %d, PgDn ·", k.page.page+1, pages) + text
 	}

@@ -353,18 +353,6 @@ func count(ctx context.Context, db *sql.DB, in *session.Indexed) error {
 const mostTroubles = 10
 
 // troubles are the recordings whose manifest can not be read, and why.
-func troubles(ctx context.Context, db *sql.DB) (list []string, err error) {
-	rows, err := db.QueryContext(ctx, "SELECT trouble FROM troubles ORDER BY id DESC LIMIT ?", mostTroubles)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		list = append(list, text)
-	}
-	return list, rows.Err()
+func troubles(ctx context.Context, db *sql.DB) ([]string, error) {
+	return column(ctx, db, "SELECT trouble FROM troubles ORDER BY id DESC LIMIT ?", mostTroubles)
 }

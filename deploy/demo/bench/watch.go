@@ -46,6 +46,9 @@ func watching(ctx context.Context, h *house.House, _ *sshd) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := alice.say(ctx, "\x15\\echo clean\r", "clean\r\n", "orders=> "); err != nil { // what was typed would go before the flood's statement
+		return nil, err
+	}
 	bob.forget()
 	time.Sleep(idleTime)
 	idle := float64(bob.bytes()) / idleTime.Seconds()
