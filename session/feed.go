@@ -28,9 +28,10 @@ type Feed struct {
 
 	mu     sync.Mutex
 	queue  []Event
-	queued int // bytes in queue
-	taken  int // bytes handed out by the last Next and not yet known to be digested
-	oldest time.Time
+	queued int       // bytes in queue
+	since  time.Time // when the first in queue came
+	taken  int       // bytes handed out by the last Next and not yet known to be digested
+	oldest time.Time // when the first of those came
 	err    error
 	ready  chan struct{} // holds one token when queue or err changed
 	room   chan struct{} // holds one token when the reader came back
@@ -69,7 +70,7 @@ func (f *Feed) take() ([]Event, error) {
 		return nil, f.err
 	}
 	events := f.queue
-	f.taken, f.queue, f.queued = f.queued, nil, 0
+	f.taken, f.oldest, f.queue, f.queued = f.queued, f.since, nil, 0
 	return events, nil
 }
 
@@ -96,8 +97,8 @@ func (f *Feed) put(e Event) {
 	}
 	e.Bytes = slices.Clone(e.Bytes)
 	f.mu.Lock()
-	if f.queued == 0 && f.taken == 0 {
-		f.oldest = time.Now()
+	if f.queued == 0 {
+		f.since = time.Now()
 	}
 	f.queue = append(f.queue, e)
 	f.queued += weight(e)
@@ -141,8 +142,12 @@ func (f *Feed) wait(ctx context.Context) bool {
 func (f *Feed) behind() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	oldest := f.since
+	if f.taken > 0 {
+		oldest = f.oldest
+	}
 	waiting := f.queued + f.taken
-	return f.only == nil && f.err == nil && (waiting > feedBytes || waiting > 0 && time.Since(f.oldest) > feedAge)
+	return f.only == nil && f.err == nil && (waiting > feedBytes || waiting > 0 && time.Since(oldest) > feedAge)
 }
 
 func poke(c chan struct{}) {

@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -420,6 +421,35 @@ func TestNobodyOutrunsTheWatchers(t *testing.T) {
 			t.Error(err)
 		}
 		behind.Close()
+		st.db.psql.exit(0)
+		st.mustEnd(session.Quit)
+	})
+}
+
+// Who is never at rest and never behind is not waited for.
+func TestABusyWatcherIsNotBehind(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, alone)
+		busy := st.Follow()
+		synctest.Wait()
+		var passed atomic.Int64
+		go func() {
+			for n := range 1000 {
+				st.db.opened().Pass(t.Context(), &session.Event{Type: session.Statement, Statement: &session.StatementInfo{N: n + 1, Text: "select 1"}})
+				passed.Add(1)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(50 * time.Millisecond) {
+			if _, err := busy.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := passed.Load(); n < 490 {
+			t.Errorf("%d statements passed in five seconds, one each 10 ms was typed", n)
+		}
+		busy.Close()
+		time.Sleep(10 * time.Second)
 		st.db.psql.exit(0)
 		st.mustEnd(session.Quit)
 	})
