@@ -136,21 +136,33 @@ func (k *asking) answerable(now time.Time) string {
 }
 
 // line is the last line of the seat while something waits; a hint says why the
-// last key did not answer it.
-func (k *asking) line(engineer, hint string) string {
-	all := ""
-	if k.all {
-		all = "  ^A yes to all in this transaction"
-	}
-	text := fmt.Sprintf(" #%d %s %s  ^Y yes  ^N no  ^K kill%s", k.n, engineer, k.wants(), all)
-	if pages := len(k.page.pages); pages > 1 {
-		text = fmt.Sprintf(" page %d of %d, PgDn ·", k.page.page+1, pages) + text
-	}
+// last key did not answer it. Its keys are in sight however narrow the window is
+// and whoever asks: what does not fit is cut off before them.
+func (k *asking) line(engineer, hint string, cols int) string {
+	text := fmt.Sprintf(" #%d %s %s", k.n, engineer, k.wants())
 	if hint != "" {
 		text = " " + hint + " ·" + text
 	}
-	return text
+	keys, long := "  ^Y yes  ^N no", ""
+	if k.all {
+		keys, long = keys+"  ^A all", " in this transaction"
+	}
+	if pages := len(k.page.pages); pages > 1 {
+		more := fmt.Sprintf("  page %d of %d", k.page.page+1, pages)
+		if !k.read { // nothing answers it before its end
+			keys, long = more+": PgDn", ""
+		} else if textWidth(text+more+keys) < cols-len(killKey) {
+			keys = more + keys
+		}
+	}
+	if textWidth(text+keys+long+killKey) <= cols {
+		keys += long
+	}
+	keys += killKey
+	return fit(text, max(cols-textWidth(keys), 1)) + keys
 }
+
+const killKey = "  ^K kill"
 
 // listed is the question as one line of the list of statements.
 func (q question) listed() string {

@@ -41,7 +41,7 @@ func TestAQuestionIsAnswered(t *testing.T) {
 	answered(v, session.Approved, 3)
 	b.sees("eve says yes to #3")
 	asks(v, session.AskInfo{N: 4, Kind: session.AskRun, Text: "drop table paid", All: true})
-	b.sees("^A yes to all")
+	b.sees("^A all in this transaction")
 	if !b.presses("\x01", "approve 4 true") {
 		t.Error("it was not approved with all")
 	}
@@ -90,6 +90,45 @@ func TestOnlyAKeySaysYes(t *testing.T) {
 	b.sees("Ctrl-Y")
 	if did := b.seat.did(); len(did) > 0 {
 		t.Errorf("the seat did %q", did)
+	}
+}
+
+// Whatever the seat shows and however narrow it is, its last row says how to kill.
+func TestTheKillKeyIsInSight(t *testing.T) {
+	long := strings.Repeat("select 1, ", 900) + "2"
+	question := func(text, sees string) func(*shadow.View, *bob) {
+		return func(v *shadow.View, b *bob) {
+			asks(v, session.AskInfo{N: 1234, Kind: session.AskCommit, Text: text, All: true})
+			b.sees(sees)
+		}
+	}
+	keys := func(keys, sees string) func(*shadow.View, *bob) {
+		return func(_ *shadow.View, b *bob) { b.types(keys); b.sees(sees) }
+	}
+	states := map[string][]func(*shadow.View, *bob){
+		"watching": {}, "held": {keys("\x0f", "RELEASE")}, "reads": {keys("?", "page 1")},
+		"asked":                {question("commit", "^Y yes")},
+		"asked with a hint":    {question("commit", "^Y yes"), keys("\x19", " this")},
+		"asked for pages":      {question(long, "PgDn")},
+		"asked, pages, hint":   {question(long, "PgDn"), keys("\x19", " read it")},
+		"asked, pages, read":   {question(long, "PgDn"), keys("\x1b[F", "^Y yes")},
+		"asked behind a help":  {keys("?", "page 1"), question("commit", "ASKS TO COMMIT")},
+		"scrolled back screen": {keys("\t\x1b[5~", "")},
+	}
+	for name, steps := range states {
+		for _, cols := range []int{40, 47, 60, 80, 132} {
+			v := shadow.NewView(session.Size{Cols: 80, Rows: 24})
+			v.Apply(prints(0, strings.Repeat("a line\r\n", 100)))
+			b := sitDown(t, v, session.Size{Cols: cols, Rows: 10})
+			b.sees("^K kill")
+			for _, step := range steps {
+				step(v, b)
+			}
+			rows := strings.Split(b.shows(), "\n")
+			if last := rows[len(rows)-1]; !strings.Contains(last, "^K kill") {
+				t.Errorf("%s, %d columns: %q", name, cols, last)
+			}
+		}
 	}
 }
 

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/twokey/twokey/session"
 )
@@ -56,7 +54,7 @@ type replayUI struct {
 	idle    time.Duration // the longest pause; 0: as long as it was
 	live    bool          // at the end of the tape, whatever it is
 	prompt  replayPrompt
-	typed   []rune
+	typed   answer
 	hint    string
 	find    *search
 	stop    context.CancelFunc // of find
@@ -372,10 +370,8 @@ func (u *replayUI) key(k key) {
 		u.prompt = playing
 	case k == keyEnter:
 		u.enter()
-	case k == keyBack && len(u.typed) > 0:
-		u.typed = u.typed[:len(u.typed)-1]
-	case k > 0 && len(u.typed) < 200 && unicode.IsPrint(rune(k)):
-		u.typed = append(u.typed, rune(k))
+	default:
+		u.typed.take(k)
 	}
 }
 
@@ -488,7 +484,7 @@ func (u *replayUI) limitIdle() {
 }
 
 func (u *replayUI) enter() {
-	text := strings.TrimSpace(string(u.typed))
+	text := u.typed.text()
 	was := u.prompt
 	u.prompt, u.typed = playing, nil
 	switch {

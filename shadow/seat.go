@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/twokey/twokey/session"
 )
@@ -66,7 +65,7 @@ type seatUI struct {
 	mu     sync.Mutex // of what follows, which the painter reads
 	size   session.Size
 	prompt prompt
-	typed  []rune // at a prompt
+	typed  answer // at a prompt
 	pages
 	asking  *asking // what is shown and waits for an answer, or nil
 	locates bool    // the terminal says where its cursor is
@@ -240,10 +239,8 @@ func (u *seatUI) key(k key) {
 		u.prompt = watching
 	case k == keyEnter:
 		u.enter()
-	case k == keyBack && len(u.typed) > 0:
-		u.typed = u.typed[:len(u.typed)-1]
-	case k > 0 && len(u.typed) < 200 && unicode.IsPrint(rune(k)):
-		u.typed = append(u.typed, rune(k))
+	default:
+		u.typed.take(k)
 	}
 }
 
@@ -314,7 +311,7 @@ func (u *seatUI) scroll(k key) {
 }
 
 func (u *seatUI) enter() {
-	text := strings.TrimSpace(string(u.typed))
+	text := u.typed.text()
 	switch u.prompt {
 	case killing:
 		if text == "" {
@@ -404,7 +401,7 @@ func (u *seatUI) prove() string {
 }
 
 func tooSmall(size session.Size) frame {
-	rows := []string{fit("Too small to watch in:", size.Cols), fit(fmt.Sprintf("make it %d x %d.", minCols, minRows), size.Cols)}
+	rows := []string{fit("Too small to watch in:", size.Cols), fit(fmt.Sprintf("make it %d x %d.", minCols, minRows), size.Cols), fit("^K kill", size.Cols)}
 	return frame{rows: rows[:max(min(size.Rows, len(rows)), 1)], y: -1}
 }
 
@@ -462,13 +459,13 @@ func (u *seatUI) bottom(known facts) string {
 	}
 	switch u.prompt {
 	case killing:
-		return u.asked(" KILL (gate shut; Enter kills, Esc holds). Why? ")
+		return u.typed.draw(" KILL (gate shut). Why? ", "Enter kills, Esc holds", u.size.Cols)
 	case saying:
-		return u.asked(" Say: ")
+		return u.typed.draw(" Say: ", "Enter says it, Esc goes back", u.size.Cols)
 	case denying:
-		return u.asked(fmt.Sprintf(" NO to #%d (Enter says so, Esc goes back). Why? ", u.denied))
+		return u.typed.draw(fmt.Sprintf(" NO to #%d. Why? ", u.denied), "Enter says so, Esc goes back", u.size.Cols)
 	case leaving:
-		return " Leave? Without enough watchers the gate shuts. y leaves, any other key stays"
+		return " Leave? y leaves, any other key stays. Without enough watchers the gate shuts"
 	}
 	hold := "^O hold"
 	if u.holding || u.rows {
@@ -477,7 +474,7 @@ func (u *seatUI) bottom(known facts) string {
 	keys := " ^K kill  " + hold + "  ^T say  ^X leave  "
 	switch {
 	case u.asking != nil && u.over == nil:
-		return u.asking.line(Clean(known.want.Engineer.Name), u.hint)
+		return u.asking.line(Clean(known.want.Engineer.Name), u.hint, u.size.Cols)
 	case u.asking != nil:
 		return " " + strings.ToUpper(u.asking.wants()) + ": Esc shows it  ^K kill"
 	case u.over != nil:
@@ -500,9 +497,9 @@ func (u *seatUI) sleepy(known facts) string {
 	case left == 0 || left > min(presence/3, time.Minute):
 		return ""
 	case left <= time.Nanosecond:
-		return " ARE YOU THERE? You do not count as watching. Press any key"
+		return " ^K kill  ARE YOU THERE? You do not count as watching. Press any key"
 	}
-	return fmt.Sprintf(" ARE YOU THERE? Press any key: without one you count for %d s more", int(left.Seconds())+1)
+	return fmt.Sprintf(" ^K kill  ARE YOU THERE? Press any key: without one you count for %d s more", int(left.Seconds())+1)
 }
 
 // news is what the text over the pane hides.
@@ -511,18 +508,6 @@ func (u *seatUI) news() string {
 		return fmt.Sprintf("%d NEWER STATEMENTS  ", n)
 	}
 	return ""
-}
-
-func (u *seatUI) asked(question string) string { return prompted(question, u.typed, u.size.Cols) }
-
-// prompted is a question and the end of what is typed as the answer.
-func prompted(question string, answer []rune, cols int) string {
-	typed := []rune(Clean(string(answer)))
-	room := max(cols-len(question)-1, 8)
-	for textWidth(string(typed)) > room {
-		typed = typed[1:]
-	}
-	return question + string(typed) + "▏"
 }
 
 // Stored says up to when a tape is in the store, in words.

@@ -256,9 +256,9 @@ func (u *replayUI) state(w whereabouts) string {
 func (u *replayUI) bottom(w whereabouts) string {
 	switch {
 	case u.prompt == goingTo:
-		return u.asked(" Go to (90, 1:30, 1m30s, 50%): ")
+		return u.typed.draw(" Go to: ", "90, 1:30, 1m30s or 50%", u.size.Cols)
 	case u.prompt == searching:
-		return u.asked(" Search: ")
+		return u.typed.draw(" Search: ", "Enter searches, Esc goes back", u.size.Cols)
 	case u.over != nil:
 		return fmt.Sprintf(" Esc back  page %d of %d: PgUp PgDn Home End", u.over.page+1, len(u.over.pages))
 	case u.hint != "":
@@ -297,5 +297,3 @@ func (u *replayUI) atEnd() string {
 	}
 	return " " + text + " · space plays it again  q leave"
 }
-
-func (u *replayUI) asked(question string) string { return prompted(question, u.typed, u.size.Cols) }
