@@ -35,6 +35,9 @@ type Archive struct {
 	books *Recorder
 
 	identities []Identity
+
+	room    *room // what may be held of segments, for all who verify
+	buffers buffers
 }
 
 // Open lets the archive read recordings that are encrypted for these.
@@ -47,7 +50,7 @@ func (a *Archive) Open(identities []Identity) {
 // listed and read but not verified. books takes note of who looked (Viewed);
 // without it nobody does.
 func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive {
-	return &Archive{store: s, keys: keys, books: books}
+	return &Archive{store: s, keys: keys, books: books, room: newRoom(roomForSegments)}
 }
 
 // List yields the sessions that have ended, newest first, as their manifests
@@ -292,7 +295,7 @@ func (a *Archive) unpacked(ctx context.Context, place string, s Segment) ([]byte
 	stored, err := a.segment(ctx, place, s)
 	var plain []byte
 	if err == nil {
-		plain, err = unpack(s.Name(), stored, a.identities)
+		plain, err = unpack(s.Name(), stored, a.identities, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("segment %s: %w", s.Name(), err)

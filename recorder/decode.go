@@ -28,9 +28,12 @@ type decoder struct {
 	about *About // from the second line
 	ended bool   // an end event was read
 
-	// skim leaves out the events of output and input, whose lines are checked and
-	// not decoded: a verifier has no use for what they say.
+	// skim leaves out the events of output and input, and most of what statements and
+	// results say: those are checked and not decoded. A verifier has no use for them.
 	skim bool
+
+	data []byte        // of the last line, unescaped
+	seen session.Event // the last statement or result that was skimmed over
 }
 
 // line reads the next line, without its line break. It returns an event, or
@@ -44,15 +47,52 @@ func (d *decoder) line(p []byte) (*session.Event, error) {
 	if d.lines == 1 {
 		return nil, d.header(p)
 	}
-	if d.skim && d.lines > 2 {
-		if at, ok := skim(p); ok {
-			return nil, d.time(at)
-		}
+	if e, known, err := d.quick(p); known {
+		return e, err
 	}
 	at, code, data, err := splitLine(p)
 	if err != nil {
 		return nil, err
 	}
+	return d.said(at, code, data)
+}
+
+// quick reads a line that is written as lines usually are.
+func (d *decoder) quick(p []byte) (e *session.Event, known bool, err error) {
+	at, code, text, ok := scan(p)
+	if !ok {
+		return nil, false, nil
+	}
+	skimmed := d.skim && d.lines > 2
+	if skimmed && (code == 'o' || code == 'i' || code == 'm') {
+		if !isText(text) {
+			return nil, false, nil
+		}
+		return nil, true, d.time(at)
+	}
+	var room []byte // an event keeps the bytes of output and input
+	if code == 'e' {
+		room = d.data[:0]
+	}
+	data, ok := unescape(room, text)
+	if !ok {
+		return nil, false, nil
+	}
+	if code == 'e' && cap(data) <= keptBuffer {
+		d.data = data
+	}
+	if skimmed && code == 'e' {
+		if d.seen, ok = glance(data); ok {
+			d.seen.At = at
+			return &d.seen, true, d.time(at)
+		}
+	}
+	e, err = d.said(at, string(code), data)
+	return e, true, err
+}
+
+// said takes what a line says.
+func (d *decoder) said(at time.Duration, code string, data []byte) (*session.Event, error) {
 	if err := d.time(at); err != nil {
 		return nil, err
 	}
@@ -74,73 +114,6 @@ func (d *decoder) time(at time.Duration) error {
 	return nil
 }
 
-// skim reads a line of output or input, in the way that they are usually
-// written, and checks that it is one: UTF-8, and a JSON string. What it does not
-// know it leaves to splitLine.
-func skim(p []byte) (at time.Duration, ok bool) {
-	comma := bytes.IndexByte(p[:min(len(p), 24)], ',')
-	if comma < 2 || p[0] != '[' || !utf8.Valid(p) {
-		return 0, false
-	}
-	at, err := parseTime(string(p[1:comma]))
-	text, isText := bytes.CutSuffix(p[comma:], []byte(`"]`))
-	if err != nil || !isText || !bytes.HasPrefix(text, []byte(`,"o","`)) && !bytes.HasPrefix(text, []byte(`,"i","`)) || !isDigits(p[1:comma]) {
-		return 0, false
-	}
-	text = text[len(`,"o","`):]
-	for i := 0; i < len(text); i++ {
-		if plainInString[text[i]] {
-			continue
-		}
-		if text[i] != '\\' || i+1 == len(text) {
-			return 0, false
-		}
-		i++
-		switch text[i] {
-		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		case 'u':
-			if len(text)-i < 5 || !isHex(text[i+1:i+5]) {
-				return 0, false
-			}
-			i += 4
-		default:
-			return 0, false
-		}
-	}
-	return at, true
-}
-
-// plainInString are the bytes that stand for themselves in a JSON string (RFC 8259 7).
-var plainInString = func() (plain [256]bool) {
-	for c := range plain {
-		plain[c] = c >= 0x20 && c != '"' && c != '\\'
-	}
-	return plain
-}()
-
-// isDigits reports whether it is a number as times are written: 12.000345.
-func isDigits(p []byte) bool {
-	whole, fraction, _ := bytes.Cut(p, []byte{'.'})
-	digits := func(p []byte) bool {
-		for _, c := range p {
-			if c < '0' || c > '9' {
-				return false
-			}
-		}
-		return len(p) > 0
-	}
-	return digits(whole) && digits(fraction) && (len(whole) == 1 || whole[0] != '0')
-}
-
-func isHex(p []byte) bool {
-	for _, c := range p {
-		if !('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f') {
-			return false
-		}
-	}
-	return true
-}
-
 func (d *decoder) header(p []byte) error {
 	var h header
 	if err := json.Unmarshal(p, &h); err != nil {
@@ -152,26 +125,26 @@ func (d *decoder) header(p []byte) error {
 	return nil
 }
 
-func (d *decoder) begin(code, data string) error {
+func (d *decoder) begin(code string, data []byte) error {
 	var b struct {
 		Type    string `json:"type"`
 		Session *About `json:"session"`
 	}
-	if err := json.Unmarshal([]byte(data), &b); code != "e" || err != nil || b.Type != typeBegin || b.Session == nil {
+	if err := json.Unmarshal(data, &b); code != "e" || err != nil || b.Type != typeBegin || b.Session == nil {
 		return fmt.Errorf("%w: the second line does not say whose session it is", errLine)
 	}
 	d.about = b.Session
 	return nil
 }
 
-func (d *decoder) event(at time.Duration, code, data string) (*session.Event, error) {
+func (d *decoder) event(at time.Duration, code string, data []byte) (*session.Event, error) {
 	switch code {
 	case "o":
-		return &session.Event{At: at, Type: session.Output, Bytes: []byte(data)}, nil
+		return &session.Event{At: at, Type: session.Output, Bytes: data}, nil
 	case "i":
-		return &session.Event{At: at, Type: session.Input, Bytes: []byte(data)}, nil
+		return &session.Event{At: at, Type: session.Input, Bytes: data}, nil
 	case "r":
-		size, err := parseSize(data)
+		size, err := parseSize(string(data))
 		return &session.Event{At: at, Type: session.Resize, Size: size}, err
 	case "e":
 		return d.object(at, data)
@@ -179,14 +152,14 @@ func (d *decoder) event(at time.Duration, code, data string) (*session.Event, er
 	return nil, nil // markers, and what a later version may add
 }
 
-func (d *decoder) object(at time.Duration, data string) (*session.Event, error) {
+func (d *decoder) object(at time.Duration, data []byte) (*session.Event, error) {
 	var p struct {
 		session.Event
 		Stream string `json:"stream"`
 		Data   string `json:"data"`
 		Base64 []byte `json:"base64"`
 	}
-	if err := json.Unmarshal([]byte(data), &p); err != nil {
+	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, fmt.Errorf("%w: %w", errLine, err)
 	}
 	e := p.Event
@@ -229,25 +202,26 @@ func parseSize(s string) (session.Size, error) {
 }
 
 // splitLine takes a line apart: [seconds, "code", "data"].
-func splitLine(p []byte) (at time.Duration, code, data string, err error) {
+func splitLine(p []byte) (at time.Duration, code string, data []byte, err error) {
 	if !utf8.Valid(p) {
-		return 0, "", "", fmt.Errorf("%w: not UTF-8", errLine)
+		return 0, "", nil, fmt.Errorf("%w: not UTF-8", errLine)
 	}
 	var parts []json.RawMessage
 	if err := json.Unmarshal(p, &parts); err != nil || len(parts) != 3 {
-		return 0, "", "", fmt.Errorf("%w: no list of time, code and data: %.40q", errLine, p)
+		return 0, "", nil, fmt.Errorf("%w: no list of time, code and data: %.40q", errLine, p)
 	}
+	var text string
 	at, err = parseTime(string(parts[0]))
 	if err == nil {
 		err = json.Unmarshal(parts[1], &code)
 	}
 	if err == nil {
-		err = json.Unmarshal(parts[2], &data)
+		err = json.Unmarshal(parts[2], &text)
 	}
 	if err != nil {
-		return 0, "", "", fmt.Errorf("%w: %w", errLine, err)
+		return 0, "", nil, fmt.Errorf("%w: %w", errLine, err)
 	}
-	return at, code, data, nil
+	return at, code, []byte(text), nil
 }
 
 // parseTime reads seconds exactly to the microsecond.

@@ -14,7 +14,7 @@ import (
 // judges them, and what both know: the words of the format.
 var (
 	writers = []string{"recorder.go", "tape.go", "encode.go", "digest.go", "spool.go", "signature.go", "encrypt.go", "finish.go", "upload.go", "books.go", "deeds.go", "reviews.go", "orphans.go", "prune.go", "failpoint.go", "lock_linux.go", "lock_other.go"}
-	readers = []string{"archive.go", "decode.go", "open.go", "trust.go", "verify.go", "verify_all.go", "promise.go", "traces.go", "trail.go", "follow.go"}
+	readers = []string{"archive.go", "decode.go", "scan.go", "glance.go", "open.go", "trust.go", "verify.go", "passage.go", "verify_all.go", "promise.go", "traces.go", "trail.go", "follow.go"}
 	words   = []string{"format.go"}
 )
 

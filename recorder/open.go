@@ -29,10 +29,11 @@ func ParseIdentities(file io.Reader) ([]Identity, error) { return age.ParseIdent
 // encrypted reports whether a segment of that name is.
 func encrypted(name string) bool { return strings.HasSuffix(name, encryptedSuffix) }
 
-// unpack returns the plain bytes of a segment, at most maxPlain of them.
-func unpack(name string, stored []byte, identities []Identity) ([]byte, error) {
+// unpack returns the plain bytes of a segment, at most maxPlain of them; in the
+// buffer, when there is one, which must be large enough.
+func unpack(name string, stored []byte, identities []Identity, buffer []byte) ([]byte, error) {
 	if !encrypted(name) {
-		return decompress(stored)
+		return decompress(stored, buffer)
 	}
 	if len(identities) == 0 {
 		return nil, ErrEncrypted
@@ -49,23 +50,37 @@ func unpack(name string, stored []byte, identities []Identity) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decrypting: %w", err)
 	}
-	return decompress(compressed)
+	return decompress(compressed, buffer)
 }
 
-// unzstd is safe for concurrent use by DecodeAll.
-var unzstd = func() *zstd.Decoder {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPlain))
+// unzstd and unzstdWithin are safe for concurrent use by DecodeAll. The latter takes no
+// more than the capacity of what it is given.
+var (
+	unzstd       = newUnzstd()
+	unzstdWithin = newUnzstd(zstd.WithDecodeAllCapLimit(true))
+)
+
+func newUnzstd(more ...zstd.DOption) *zstd.Decoder {
+	z, err := zstd.NewReader(nil, append(more, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPlain))...)
 	if err != nil {
 		panic(err) // the options are wrong
 	}
 	return z
-}()
+}
 
-// decompress returns the plain bytes of a segment, at most maxPlain of them.
-func decompress(stored []byte) ([]byte, error) {
-	plain, err := unzstd.DecodeAll(stored, nil)
+// decompress returns the plain bytes of a segment, at most maxPlain of them; in the
+// buffer, when there is one, which must be large enough.
+func decompress(stored, buffer []byte) ([]byte, error) {
+	z := unzstd
+	if buffer != nil {
+		z = unzstdWithin
+	}
+	plain, err := z.DecodeAll(stored, buffer[:0])
 	if err == nil && len(plain) > maxPlain || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		err = fmt.Errorf("it becomes more than %d bytes", maxPlain)
+		err = errTooMuch
 	}
 	return plain, err
 }
+
+// errTooMuch is of a segment that becomes more than it may.
+var errTooMuch = fmt.Errorf("it becomes more than it says, or more than %d bytes", maxPlain)

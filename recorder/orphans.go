@@ -138,7 +138,7 @@ func (r *Recorder) lostCuts(ctx context.Context, place string, objects []store.O
 		var s slice
 		if secret := encrypted(o.Base()); !secret {
 			whole := 0
-			if plain, err = decompress(stored); err == nil {
+			if plain, err = decompress(stored, nil); err == nil {
 				s, whole = account(plain, carry)
 			}
 			if err != nil || whole < len(plain) || n == 1 && s.About == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
@@ -617,24 +619,99 @@ func logTo() io.Writer {
 	return io.Discard
 }
 
-// What the verifier skims over is what everyone else reads, to the same time.
-func FuzzSkim(f *testing.F) {
+// The quick way through a line comes to what the strict one does, or leaves it to that.
+func FuzzScan(f *testing.F) {
 	for _, line := range []string{
-		`[1.000002,"o","a\\u001b[0m\\r\\n"]`, `[0.000000,"i",""]`, `[1.5,"o","\\ud800"]`, `[01.0,"o","x"]`, `[1e3,"o","x"]`, `[1.0,"o","\\x"]`,
-		`[1.0,"o","a"b"]`, `[1.0,"o","\\"]`, `[1.0,"m","x"]`, "[1.0,\"o\",\"\x01\"]", "[1.0,\"o\",\"\xff\"]", `[1.0,"o","x"] `, `[.5,"o","x"]`, `[99999999999.0,"o",""]`,
+		`[1.000002,"o","a\u001b[0m\r\n"]`, `[0.000000,"i",""]`, `[1.500000,"o","\ud83d\ude00"]`, `[01.000000,"o","x"]`, `[1e3,"o","x"]`, `[1.000000,"o","\x"]`,
+		`[1.000000,"o","a"b"]`, `[1.000000,"o","\"]`, `[1.000000,"m","12345678é\/\b\f\t\u00e9\uFFFD"]`, "[1.000000,\"o\",\"\x01\"]", "[1.000000,\"o\",\"1234567\xff\"]",
+		`[1.000000,"o","x"] `, `[.500000,"o","x"]`, `[999999999.999999,"e","{\"a\":1}"]`, `[9999999999.000000,"o",""]`, `[1.0000001,"o","x"]`, `[1.000000,"\"","x"]`,
+		"[1.000000,\"o\",\"1234567\x7f!\x1f\"]", `[1.000000,"o","!\"#]\\[^^"]`,
 	} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		at, ok := recorder.Skim(line)
+		at, code, data, ok := recorder.Scan(line)
+		skimmed := recorder.Skim(line)
+		also, alike, same, err := recorder.Split(line)
+		if ok && !skimmed || skimmed && err != nil {
+			t.Fatalf("%q: scanned %v, skimmed %v, read %v", line, ok, skimmed, err)
+		}
 		if !ok {
 			return
 		}
-		also, code, _, err := recorder.Split(line)
-		if err != nil || also != at || code != "o" && code != "i" {
-			t.Fatalf("%q is skimmed as a line at %v, and read as %v, %q, %v", line, at, also, code, err)
+		if err != nil || also != at || alike != code || !bytes.Equal(same, data) {
+			t.Fatalf("%q is scanned as %v, %q, %q, and read as %v, %q, %q, %v", line, at, code, data, also, alike, same, err)
 		}
 	})
+}
+
+// What the verifier sees at a glance is what a general reader of JSON sees.
+func FuzzGlance(f *testing.F) {
+	for _, e := range spoken() {
+		data, err := json.Marshal(e)
+		check(err)
+		f.Add(data)
+		f.Add(bytes.Replace(data, []byte(`"n":`), []byte(`"N":`), 1))
+		f.Add(bytes.Replace(data, []byte(`}}`), []byte(`},"base64":"eA=="}`), 1))
+		f.Add(bytes.Replace(data, []byte(`}}`), []byte(`}} `), 1))
+	}
+	f.Add([]byte(`{"type":"result","result":{"n":01,"rows":1,"bytes":-1,"took":1e3}}`))
+	f.Add([]byte(`{"type":"result","result":{"n":1,"rows":999999999999999999,"bytes":0,"took":0,"rows":1}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seen, ok := recorder.Glance(data)
+		if !ok {
+			return
+		}
+		var all struct {
+			session.Event
+			Base64 json.RawMessage `json:"base64"`
+		}
+		if err := json.Unmarshal(data, &all); err != nil || all.Type != seen.Type || all.Base64 != nil || !utf8.Valid(data) {
+			t.Fatalf("%q: %v", data, err)
+		}
+		if s := seen.Statement; s != nil && s.Protocol != all.Statement.Protocol {
+			t.Errorf("%q: %+v", data, *s)
+		}
+		if r := seen.Result; r != nil && (r.Rows != all.Result.Rows || r.Bytes != all.Result.Bytes || r.SQLState != all.Result.SQLState) {
+			t.Errorf("%q: %+v", data, *r)
+		}
+	})
+}
+
+// spoken is a statement and a result with everything, and one of each with nothing.
+func spoken() []session.Event {
+	return []session.Event{
+		{Type: session.Statement, Statement: &session.StatementInfo{}}, {Type: session.Result, Result: &session.ResultInfo{}},
+		{Type: session.Statement, Statement: &session.StatementInfo{N: 7, Protocol: "execute", Text: "select \"é\"\n\x00", Name: "s", Params: []string{"a", "\\b"},
+			Database: "orders", Conn: 2, Within: "held", Touches: []string{"delete shop.orders"}}},
+		{Type: session.Result, Result: &session.ResultInfo{N: 7, Tag: "SELECT 1", Rows: 1, Bytes: 20, Took: 3, SQLState: "42P01", Message: "no \"x\"", Tx: "E", CopySHA: sha(nil)}},
+	}
+}
+
+// What the recorder writes of statements and results is seen at a glance: else
+// verifying is slow, and nobody notices.
+func TestTheUsualIsSeenAtAGlance(t *testing.T) {
+	for _, e := range spoken() {
+		line := bytes.TrimSuffix(bytes.SplitAfter(recorder.Encode([]session.Event{e}), []byte("\n"))[0], []byte("\n"))
+		_, _, data, ok := recorder.Scan(line)
+		if _, glanced := recorder.Glance(data); !ok || !glanced {
+			t.Errorf("%s: scanned %v, seen at a glance %v", line, ok, glanced)
+		}
+	}
+}
+
+// Each byte, wherever it stands among others, is taken as the strict way takes it.
+func TestScanKnowsEveryByte(t *testing.T) {
+	for c := range 256 {
+		for before := range 17 {
+			line := []byte("[1.000000,\"o\",\"" + strings.Repeat("x", before) + string([]byte{byte(c)}) + "0123456789\"]")
+			_, _, data, ok := recorder.Scan(line)
+			_, _, same, err := recorder.Split(line)
+			if ok != (err == nil) || !bytes.Equal(data, same) {
+				t.Errorf("%q: scanned %v %q, read %q, %v", line, ok, data, same, err)
+			}
+		}
+	}
 }
 
 // thoroughness is how often everything random is done: 1, or $TWOKEY_PROVE.

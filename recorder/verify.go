@@ -195,19 +195,23 @@ func linked(id string, segments []Segment) string {
 // tape reads every segment and compares what is on the tape with what the
 // manifest says.
 func (v *verifier) tape(m *Manifest) error {
-	t := tally{decoder: decoder{skim: true}, flags: map[string]bool{}}
-	for _, s := range m.Segments {
-		plain, err := v.stored(s)
+	t := tally{flags: map[string]bool{}}
+	n := 0
+	for p, err := range v.passages(m.Segments) {
 		if err != nil {
 			return err
 		}
-		if plain == nil && v.report.Unread && len(v.report.Findings) == 0 {
+		s := m.Segments[n]
+		n++
+		v.report.Findings = append(v.report.Findings, p.findings...)
+		v.report.Unread = v.report.Unread || p.unread
+		if p.unread && len(v.report.Findings) == 0 {
 			continue // its bytes are what was recorded; what they say is not for us
 		}
-		if plain == nil {
+		if !p.plain {
 			return nil // said already; what comes after it can not be judged
 		}
-		if err := t.read(plain, s, slices.Contains(m.Flags, "unread") && encrypted(s.Name())); err != nil {
+		if err := t.add(p, s, slices.Contains(m.Flags, "unread") && encrypted(s.Name())); err != nil {
 			v.finding("segment %s: %v", s.Name(), err)
 			return nil
 		}
@@ -221,121 +225,75 @@ func (v *verifier) tape(m *Manifest) error {
 	return nil
 }
 
-// stored gets a segment, checks its bytes and returns them decompressed, or
-// nil after a finding.
-func (v *verifier) stored(s Segment) ([]byte, error) {
-	stored, problem, err := v.get(s, "")
-	if err != nil {
-		return nil, err
-	}
-	if problem != "" {
-		v.finding("segment %s %s", s.Name(), problem)
-		if s.Version == "" {
-			return nil, nil
-		}
-		if stored, problem, err = v.get(s, s.Version); err != nil || problem != "" {
-			return nil, err
-		}
-		v.finding("segment %s: the version that was recorded, %s, is still in the store and intact", s.Name(), s.Version)
-	}
-	plain, err := unpack(s.Name(), stored, v.identities)
-	switch {
-	case errors.Is(err, ErrEncrypted):
-		v.report.Unread = true
-		return nil, nil
-	case err != nil:
-		v.finding("segment %s can not be decompressed: %v", s.Name(), err)
-		return nil, nil
-	case encrypted(s.Name()) && s.Plain == 0: // sealed by somebody who could not know
-	case int64(len(plain)) != s.Plain:
-		v.finding("segment %s decompresses to something else than its manifest says", s.Name())
-		return nil, nil
-	}
-	return plain, nil
-}
-
-// get returns the stored bytes of a version, or what is wrong with them.
-func (v *verifier) get(s Segment, version string) (stored []byte, problem string, err error) {
-	stored, _, err = v.store.Get(v.ctx, v.place+s.Name(), version, s.Size)
-	switch {
-	case errors.Is(err, store.ErrNotExist):
-		return nil, "is missing", nil
-	case errors.Is(err, store.ErrTooLarge):
-		return nil, fmt.Sprintf("is longer than the %d bytes that were recorded", s.Size), nil
-	case err != nil:
-		return nil, "", err
-	case int64(len(stored)) < s.Size:
-		return nil, fmt.Sprintf("was cut short: it has %d of %d bytes", len(stored), s.Size), nil
-	case sum(stored) != s.SHA256():
-		return nil, "is not what was recorded: its hash differs", nil
-	}
-	return stored, "", nil
-}
-
 // tally is what the tape itself says.
 type tally struct {
-	decoder
+	lines  int
+	at     time.Duration
+	about  *About
+	ended  bool
 	totals Totals
 	seats  []Seat
 	end    *session.Cause
 	flags  map[string]bool
 }
 
-// read goes through a segment. unread: whoever sealed it could not read it, and
-// the manifest does not know its times.
-func (t *tally) read(plain []byte, s Segment, unread bool) error {
-	first := t.lines == 0
-	began := false
-	err := eachLine(plain, func(line []byte) error {
-		e, err := t.line(line)
-		if err != nil {
-			return fmt.Errorf("line %d of the tape: %w", t.lines, err)
-		}
-		if !began && !(first && t.lines == 1) {
-			began = true
-			if seconds(t.at) != s.From && !unread {
-				return fmt.Errorf("it begins at %.6f s, and its manifest says %.6f", seconds(t.at), s.From)
-			}
-		}
-		if e != nil {
-			t.count(*e)
-		}
-		return nil
-	})
-	if err == nil && seconds(t.at) != s.To && !unread {
-		err = fmt.Errorf("it ends at %.6f s, and its manifest says %.6f", seconds(t.at), s.To)
+// add continues the tape by a segment, or says what is wrong with it. unread:
+// whoever sealed it could not read it, and the manifest does not know its times.
+func (t *tally) add(p *passage, s Segment, unread bool) error {
+	wrong := func(line int, err error) error { return fmt.Errorf("line %d of the tape: %w", t.lines+line, err) }
+	if nth(s.Name()) > 1 {
+		p.lines -= beginning // which are not its own
 	}
-	return err
+	switch {
+	case p.events > 0 && p.first < t.at:
+		return wrong(1, fmt.Errorf("%w: its time lies before that of the line before it", errLine))
+	case p.events > 0 && t.ended:
+		return wrong(1, fmt.Errorf("%w: it comes after the end", errLine))
+	case p.events > 0 && seconds(p.first) != s.From && !unread:
+		return fmt.Errorf("it begins at %.6f s, and its manifest says %.6f", seconds(p.first), s.From)
+	case p.wrong != nil:
+		return wrong(p.lines, p.wrong)
+	case p.about == nil && t.about == nil:
+		return fmt.Errorf("%w: the first segment does not say whose session it is", errLine)
+	}
+	if p.events > 0 {
+		t.at = p.at
+	}
+	if t.about == nil {
+		t.about = p.about
+	}
+	t.lines += p.lines
+	t.ended = t.ended || p.ended
+	t.count(p)
+	if seconds(t.at) != s.To && !unread {
+		return fmt.Errorf("it ends at %.6f s, and its manifest says %.6f", seconds(t.at), s.To)
+	}
+	return nil
 }
 
-func (t *tally) count(e session.Event) {
-	switch e.Type {
-	case session.Statement:
-		if e.Statement != nil && e.Statement.Protocol != "parse" {
-			t.totals.Statements++
+func (t *tally) count(p *passage) {
+	t.totals.Statements += p.totals.Statements
+	t.totals.Results += p.totals.Results
+	t.totals.Failed += p.totals.Failed
+	t.totals.Rows += p.totals.Rows
+	t.totals.Bytes += p.totals.Bytes
+	if p.alarm {
+		t.flags["alarm"] = true
+	}
+	if p.ended {
+		t.end = p.end
+	}
+	for _, e := range p.seats {
+		if e.Type == session.Join {
+			t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: seconds(e.At), To: -1})
+			continue
 		}
-	case session.Result:
-		t.totals.Results++
-		if e.Result != nil {
-			t.totals.Rows += e.Result.Rows
-			t.totals.Bytes += e.Result.Bytes
-			if e.Result.SQLState != "" {
-				t.totals.Failed++
-			}
-		}
-	case session.Join:
-		t.seats = append(t.seats, Seat{Who: e.Who, Identity: e.Identity, From: seconds(e.At), To: -1})
-	case session.Leave:
 		for i, s := range t.seats {
 			if s.To < 0 && s.Who == e.Who && (e.Identity == nil || asJSON(e.Identity) == asJSON(s.Identity)) {
 				t.seats[i].To = seconds(e.At)
 				break
 			}
 		}
-	case session.Alarm:
-		t.flags["alarm"] = true
-	case session.End:
-		t.end = e.Cause
 	}
 }
 

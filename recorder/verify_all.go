@@ -125,27 +125,11 @@ func (u *auditor) recordings() error {
 		report Report
 		err    error
 	}
-	atWork := make(chan chan checked, 2*runtime.GOMAXPROCS(0)) // each holds one segment in memory
-	ctx, stop := context.WithCancel(u.ctx)
-	defer stop()
-	go func() { // ends with ctx or the last recording
-		defer close(atWork)
-		for _, id := range ids {
-			result := make(chan checked, 1)
-			select {
-			case atWork <- result:
-			case <-ctx.Done():
-				return
-			}
-			go func() {
-				r, err := u.Check(ctx, id)
-				result <- checked{r, err}
-			}()
-		}
-	}()
 	done := 0
-	for result := range atWork {
-		c := <-result
+	for c := range inOrder(u.ctx, ids, 2*runtime.GOMAXPROCS(0), func(ctx context.Context, id string) checked {
+		r, err := u.Check(ctx, id)
+		return checked{r, err}
+	}) {
 		if err := u.recording(c.report, c.err); err != nil {
 			return err
 		}
