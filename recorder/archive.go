@@ -158,11 +158,11 @@ func (a *Archive) places(ctx context.Context) iter.Seq2[string, error] {
 	return walkPlaces(ctx, a.listed)
 }
 
-// listed lists the folders in a folder.
+// listed lists the folders in a folder that may be ours.
 func (a *Archive) listed(ctx context.Context, folder string) (names []string, err error) {
 	list, err := a.store.List(ctx, folder)
 	for _, o := range list {
-		if o.Folder() {
+		if o.Folder() && !foreign(o.Name) {
 			names = append(names, o.Name)
 		}
 	}

@@ -29,14 +29,12 @@ func (a *Archive) Days(ctx context.Context) ([]string, error) {
 	for range 3 { // year, month, day
 		var deeper []string
 		for _, folder := range days {
-			list, err := a.store.List(ctx, "sessions/"+folder)
+			list, err := a.listed(ctx, "sessions/"+folder)
 			if err != nil {
 				return nil, fmt.Errorf("listing the recordings: %w", err)
 			}
-			for _, o := range slices.Backward(list) {
-				if o.Folder() {
-					deeper = append(deeper, strings.TrimPrefix(o.Name, "sessions/"))
-				}
+			for _, name := range slices.Backward(list) {
+				deeper = append(deeper, strings.TrimPrefix(name, "sessions/"))
 			}
 		}
 		days = deeper

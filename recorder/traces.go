@@ -3,6 +3,8 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twokey/twokey/recorder/store"
@@ -29,18 +31,31 @@ func (a *Archive) traces(ctx context.Context, folder string) (said []string, err
 	return said, nil
 }
 
-// folders lists the folders in a folder, also those of which only deleted objects
-// are left.
+// folders lists the folders in a folder that may be ours, also those of which only
+// deleted objects are left.
 func (a *Archive) folders(ctx context.Context, folder string) (names []string, err error) {
 	if s, keeps := a.store.(store.Historian); keeps {
 		_, names, err = s.Traces(ctx, folder)
-		return names, err
+		return slices.DeleteFunc(names, foreign), err
 	}
 	return a.listed(ctx, folder)
 }
 
+// foreign reports whether nothing of ours has such a name, with or without a slash
+// at its end.
+func foreign(name string) bool { return store.CheckName(strings.TrimSuffix(name, "/")) != nil }
+
+// shown is a name from a listing, which may hold anything, as sentences have it.
+func shown(name string) string {
+	if foreign(name) {
+		return fmt.Sprintf("%.200q", name)
+	}
+	return name
+}
+
 func traceText(t store.Trace) string {
 	last := t.Last.UTC().Format(time.DateTime)
+	t.Name = shown(t.Name)
 	switch {
 	case t.Deleted && t.Versions > 0:
 		return fmt.Sprintf("somebody deleted %s at %s; its version %s is still in the store", t.Name, last, t.First)

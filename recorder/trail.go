@@ -61,15 +61,12 @@ func (u *auditor) deedsOf(day time.Time, here []Entry) (list []session.Deed, err
 			list = append(list, e.deeds()...)
 		}
 	}
-	nodes, err := u.store.List(u.ctx, "ledger/")
+	nodes, err := u.listed(u.ctx, "ledger/")
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range nodes {
-		if !n.Folder() {
-			continue
-		}
-		names, err := u.entries(n.Name+day.Format("2006/01/02/"), 0)
+	for _, node := range nodes {
+		names, err := u.entries(node+day.Format("2006/01/02/"), 0)
 		if err != nil {
 			return list, err
 		}

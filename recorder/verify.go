@@ -166,7 +166,7 @@ func (v *verifier) names(m *Manifest) {
 	}
 	for _, o := range v.objects {
 		if !known[o.Base()] || o.Folder() {
-			v.finding("an object lies beside it that its manifest does not name: %s", o.Base())
+			v.finding("an object lies beside it that its manifest does not name: %s", shown(o.Base()))
 		}
 	}
 }

@@ -255,6 +255,10 @@ func (u *auditor) vanished() {
 
 func (u *auditor) ledgers() error {
 	own, written, failed := u.written()
+	_, err := u.directly("ledger/", 4)
+	if err != nil {
+		return err
+	}
 	nodes, err := u.folders(u.ctx, "ledger/")
 	if err != nil {
 		return err
@@ -318,6 +322,23 @@ func base(name string) string { return store.Object{Name: name}.Base() }
 
 // entries returns the names of the entries of a node, from all its days.
 func (u *auditor) entries(folder string, depth int) (names []string, err error) {
+	if names, err = u.directly(folder, depth); err != nil || depth == 0 {
+		return names, err
+	}
+	folders, err := u.folders(u.ctx, folder)
+	for _, name := range folders {
+		if err == nil {
+			var below []string
+			below, err = u.entries(name, depth-1)
+			names = append(names, below...)
+		}
+	}
+	return names, err
+}
+
+// directly returns the names of the entries directly in a folder, so many above the
+// days, and looks for what does not belong there.
+func (u *auditor) directly(folder string, depth int) (names []string, err error) {
 	list, err := u.store.List(u.ctx, folder)
 	if err != nil {
 		return nil, err
@@ -329,26 +350,15 @@ func (u *auditor) entries(folder string, depth int) (names []string, err error) 
 	u.problems = append(u.problems, traces...)
 	for _, o := range list {
 		switch {
-		case o.Folder() && depth > 0:
-		case depth == 0 && strings.HasSuffix(o.Name, ".json"):
+		case !foreign(o.Name) && o.Folder() && depth > 0:
+		case !foreign(o.Name) && depth == 0 && strings.HasSuffix(o.Name, ".json"):
 			names = append(names, o.Name)
-		case depth == 0 && strings.HasSuffix(o.Name, ".json.sig"):
+		case !foreign(o.Name) && depth == 0 && strings.HasSuffix(o.Name, ".json.sig"):
 		default:
-			u.problem("something lies in the ledger that does not belong there: %s", o.Name)
+			u.problem("something lies in the ledger that does not belong there: %s", shown(o.Name))
 		}
 	}
-	if depth == 0 {
-		return names, nil
-	}
-	folders, err := u.folders(u.ctx, folder)
-	for _, name := range folders {
-		if err == nil {
-			var below []string
-			below, err = u.entries(name, depth-1)
-			names = append(names, below...)
-		}
-	}
-	return names, err
+	return names, nil
 }
 
 // entry gets an entry and checks its signature. It is nil after a finding.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -162,6 +163,10 @@ var tampers = []struct {
 	{"a segment is added at the end", func(l *loot) { l.Tamper(l.segment(0, 5), l.Object(l.segment(0, 4))) }, "its manifest does not name: 00000005"},
 	{"something lies beside it", func(l *loot) { l.Tamper(l.places[0]+"notes.txt", []byte("x")) }, "does not name: notes.txt"},
 	{"a folder lies beside it", func(l *loot) { l.Tamper(l.places[0]+"more/x", []byte("x")) }, "does not name: more"},
+	{"a name that no store of ours has lies beside it", func(l *loot) { l.Tamper(l.places[0]+"00000005 .cast.zst", []byte("x")) }, `does not name: "00000005 .cast.zst"`},
+	{"a name that writes lines and drives terminals lies beside it", func(l *loot) {
+		l.Tamper(l.places[0]+"x\n"+l.ids[1]+"  proven: all is well\x1b]0;driven\a", []byte("x"))
+	}, `does not name: "x\n`},
 	{"garbage after a segment", func(l *loot) { l.Tamper(l.segment(0, 2), append(l.Object(l.segment(0, 2)), 0)) }, "is longer than the"},
 	{"a segment is compressed again", func(l *loot) {
 		z, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderCRC(false))
@@ -409,6 +414,12 @@ func TestMissingWithoutATrace(t *testing.T) {
 			l.Tamper(a+".sig", l.Object(b+".sig"))
 		}, []string{"is an entry that belongs to"}},
 		{"something in the ledger", func(l *loot) { l.Tamper("ledger/x/2026/notes", []byte("x")) }, []string{"does not belong there"}},
+		{"a name in the ledger that no store of ours has", func(l *loot) {
+			l.Tamper("ledger/a b\n/2026/11/29/0000000001-started.json", []byte("x"))
+			l.Tamper("ledger/loose.json", []byte("x"))
+			l.Tamper(path.Dir(l.find("-stopped.json"))+"/x y", []byte("x"))
+			l.Tamper("sessions/a b/c d/e f/g", []byte("x"))
+		}, []string{`does not belong there: "ledger/a b\n/"`, "does not belong there: ledger/loose.json", `/x y"`}},
 		{"another manifest, signed", func(l *loot) {
 			l.resign(testKey('k'), func(m *recorder.Manifest) { m.Flags = append(m.Flags, "fine") })
 		},

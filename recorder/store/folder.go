@@ -194,8 +194,8 @@ func (f *Folder) List(ctx context.Context, folder string) ([]Object, error) {
 	var list []Object
 	for _, e := range entries {
 		o := Object{Name: folder + e.Name()}
-		if CheckName(o.Name) != nil {
-			continue // not ours, or one of our unfinished files
+		if hidden(o) {
+			continue
 		}
 		switch info, err := e.Info(); {
 		case err != nil:
@@ -204,8 +204,6 @@ func (f *Folder) List(ctx context.Context, folder string) ([]Object, error) {
 			o.Name += "/"
 		case info.Mode().IsRegular():
 			o.Size = info.Size()
-		default:
-			continue
 		}
 		list = append(list, o)
 	}

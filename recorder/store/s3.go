@@ -325,13 +325,14 @@ func (s *S3) List(ctx context.Context, folder string) ([]Object, error) {
 			return nil, s.failure(o.Err)
 		}
 		name, ours := strings.CutPrefix(o.Key, s.prefix)
-		if !ours || CheckName(strings.TrimSuffix(name, "/")) != nil || name == folder {
+		entry := Object{Name: name, Size: o.Size}
+		if !ours || name == folder || hidden(entry) {
 			continue
 		}
 		if len(list) == maxListing {
 			return nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
 		}
-		list = append(list, Object{Name: name, Size: o.Size})
+		list = append(list, entry)
 	}
 	if err := s.ended(ctx); err != nil {
 		return nil, err

@@ -52,7 +52,10 @@ type Store interface {
 
 	// List returns what lies directly in a folder ("" or a name that ends
 	// with a slash), sorted by name: objects, and folders with a slash at the
-	// end of their name and size 0. A folder that is not there is empty.
+	// end of their name and size 0. A folder that is not there is empty. What
+	// somebody else has put there is listed, too, whatever it is called: such
+	// names may break CheckName, and hold anything. Only those that begin with a dot are
+	// left out, which an unfinished Put may leave and no * finds.
 	List(ctx context.Context, folder string) ([]Object, error)
 }
 
@@ -71,7 +74,7 @@ type Remover interface {
 type Historian interface {
 	// Traces returns the names directly in a folder at which more was done than one
 	// Put, sorted by name, and the folders in it, also those of which only deleted
-	// objects are left.
+	// objects are left. Names are as in List.
 	Traces(ctx context.Context, folder string) (list []Trace, folders []string, err error)
 }
 
@@ -99,6 +102,9 @@ func (o Object) Base() string {
 	name := strings.TrimSuffix(o.Name, "/")
 	return name[strings.LastIndexByte(name, '/')+1:]
 }
+
+// hidden reports whether List leaves an entry out.
+func hidden(o Object) bool { return strings.HasPrefix(o.Base(), ".") }
 
 // maxListing bounds what one folder may hold before List gives up.
 const maxListing = 1 << 20

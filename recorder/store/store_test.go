@@ -172,7 +172,9 @@ func TestFolderWithWhatIsNoFile(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("waits at what is no file")
 	}
-	if list, err := s.List(t.Context(), "a/"); err != nil || len(list) > 0 {
+	// Whoever lists a folder sees that they are there.
+	list, err := s.List(t.Context(), "a/")
+	if want := []store.Object{{Name: "a/device"}, {Name: "a/pipe"}, {Name: "a/to-pipe"}}; err != nil || !slices.Equal(list, want) {
 		t.Errorf("listed: %v, %v", list, err)
 	}
 }
@@ -201,5 +203,62 @@ func TestS3Config(t *testing.T) {
 	}
 	if _, err := store.NewS3(store.S3Config{Endpoint: "http://x", Bucket: "b", Prefix: "/p"}); !errors.Is(err, store.ErrBadName) {
 		t.Error(err)
+	}
+}
+
+// What somebody else has put into a store is listed, whatever it is called: a
+// verifier must see all that lies beside a recording, also what `*.cast.zst` finds
+// and no Put could have made.
+func TestForeignNamesAreListed(t *testing.T) {
+	strange := []string{"a/00000002 .cast.zst", "a/x\u009b2Jy", "a/ü", "a/b c/d"}
+	want := []string{"a/00000001.cast.zst", "a/00000002 .cast.zst", "a/b c/", "a/x\u009b2Jy", "a/ü"}
+	dir := t.TempDir()
+	folder, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := storetest.StartVersity(t)
+	memory := storetest.NewMemory(t)
+	for name, c := range map[string]struct {
+		store.Store
+		put func(name string) error
+	}{
+		"folder": {folder, func(name string) error {
+			path := filepath.Join(dir, name)
+			return errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600))
+		}},
+		"s3": {v.Store(), func(name string) error {
+			_, err := v.Client().PutObject(t.Context(), v.Config.Bucket, strings.TrimPrefix(v.Config.Prefix+"/"+name, "/"), strings.NewReader("x"), 1, minio.PutObjectOptions{})
+			return err
+		}},
+		"memory": {memory.Clone(), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if m, ok := c.Store.(*storetest.Memory); ok {
+				c.put = func(name string) error { m.Tamper(name, []byte("x")); return nil }
+			}
+			if _, err := c.Put(t.Context(), "a/00000001.cast.zst", []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range append(strange, "a/.new-123") {
+				if err := c.put(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list, err := c.List(t.Context(), "a/")
+			var got []string
+			for _, o := range list {
+				got = append(got, o.Name)
+				if store.CheckName(strings.TrimSuffix(o.Name, "/")) == nil {
+					continue
+				}
+				if _, _, err := c.Get(t.Context(), o.Name, "", 10); !errors.Is(err, store.ErrBadName) {
+					t.Errorf("Get of %q: %v", o.Name, err)
+				}
+			}
+			if !slices.Equal(got, want) || err != nil {
+				t.Errorf("listed are %q, %v\nwant       %q", got, err, want)
+			}
+		})
 	}
 }

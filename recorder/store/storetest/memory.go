@@ -107,6 +107,9 @@ func (m *Memory) List(ctx context.Context, folder string) ([]store.Object, error
 		if !inside {
 			continue
 		}
+		if strings.HasPrefix(rest, ".") {
+			continue
+		}
 		if sub, _, deeper := strings.Cut(rest, "/"); deeper {
 			seen[folder+sub+"/"] = 0
 		} else {
