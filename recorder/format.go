@@ -113,7 +113,7 @@ type Manifest struct {
 // Segment is a slice of the tape as it lies in the store. A session has one for
 // each second in which anything happens: what can be computed is not in it.
 type Segment struct {
-	// Sum is its hash and its name as sha256sum writes them, so that grep and
+	// Sum is its hash and its name as sha256sum writes them, so that sed and
 	// sha256sum -c are all it takes.
 	Sum     string  `json:"sum"`
 	Size    int64   `json:"size"`              // bytes as stored

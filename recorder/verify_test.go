@@ -614,6 +614,11 @@ func TestDeletedAndWrittenOverOnTheServer(t *testing.T) {
 	remove("0000000007-") // its end
 	remove("0000000006-") // its beginning
 	remove("0000000008-") // stopped
+	for _, name := range []string{"ledger/a b/2026/x", "sessions/a b/c d/x", "sessions/2026/13/45/" + ids[0] + "/x"} {
+		if _, err := client.PutObject(t.Context(), v.Config.Bucket, path.Join(v.Config.Prefix, name), strings.NewReader("x"), 1, minio.PutObjectOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var w strings.Builder
 	var found session.Unproven
 	if err := a.Verify(t.Context(), nil, &w); !errors.As(err, &found) {
@@ -622,6 +627,7 @@ func TestDeletedAndWrittenOverOnTheServer(t *testing.T) {
 	for _, want := range []string{
 		"segment 00000002.cast.zst was cut short", "somebody wrote over sessions/", "is still in the store and intact",
 		ids[1] + "/manifest.json at ", ids[2] + "/manifest.json.sig at ", "somebody deleted ledger/" + r.Node(),
+		`does not belong there: "ledger/a b/"`,
 	} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("want %q in\n%s", want, w.String())
@@ -695,6 +701,9 @@ func TestWithStandardTools(t *testing.T) {
 					t.Errorf("%s: %v\n%q", line, err, out)
 				}
 			}
+			if out, err := sh(c.lines[2]); err != nil || strings.Contains(out, "00000099") {
+				t.Errorf("a reason vouches for a segment: %v\n%s", err, out)
+			}
 			pipe, _, _ := strings.Cut(c.lines[3], " | asciinema")
 			if out, err := sh(pipe); err != nil || out != string(exported) {
 				t.Errorf("zstd and Export differ: %v", err)
@@ -723,6 +732,10 @@ func TestFormatHasTheRecipe(t *testing.T) {
 	}
 }
 
+// planted is what an engineer may give as a reason: a line of sha256sum's, for a
+// segment that somebody who can write to the store adds later.
+var planted = sha([]byte("planted")) + "  00000099.cast.zst"
+
 // recordedFolder makes a recording in a folder.
 func recordedFolder(t *testing.T, to []recorder.Recipient, me recorder.Identity) (place string, exported []byte) {
 	t.Helper()
@@ -735,6 +748,7 @@ func recordedFolder(t *testing.T, to []recorder.Recipient, me recorder.Identity)
 	o.Recipients = to
 	r := newRecorder(t, o)
 	want := request()
+	want.Reason, want.Args = planted, []string{planted, `"sum": "`+planted+`",`}
 	tape := begin(t, r, want)
 	for part := range slices.Chunk(story(), 7) {
 		appendAll(t, tape, part...)

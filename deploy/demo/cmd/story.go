@@ -407,7 +407,7 @@ func (p *play) proof() {
 	}
 }
 
-const sumCommand = `grep -oE '[0-9a-f]{64}  [0-9]{8}\.cast\.zst' manifest.json | sha256sum -c`
+const sumCommand = `sed -nE 's/^   "sum": "([0-9a-f]{64}  [0-9]{8}\.cast\.zst(\.age)?)",?$/\1/p' manifest.json | sha256sum -c`
 
 func (p *play) verifyCommand() string {
 	return "ssh-keygen -Y verify -f " + p.house.Path("signers") + " -I twokey -n twokey-manifest -s manifest.json.sig < manifest.json"
