@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ func (r Recordings) exportCommand(name string) *cobra.Command {
 	}
 	c.Flags().BoolVar(&raw, "raw", false, "the exact bytes that the engineer's terminal got")
 	c.Flags().BoolVar(&statements, "statements", false, "the statements, a JSON object a line")
-	c.Flags().BoolVar(&asCSV, "csv", false, "the statements as CSV (RFC 4180)")
+	c.Flags().BoolVar(&asCSV, "csv", false, "the statements as CSV (RFC 4180); what a spreadsheet would run as a formula has an apostrophe before it")
 	return c
 }
 
@@ -122,18 +123,29 @@ func (r Recordings) exportStatements(ctx context.Context, id string, out io.Writ
 }
 
 func jsonStatements(out io.Writer) func(exported) error {
-	lines := json.NewEncoder(out)
 	return func(x exported) error {
 		if x.Session == "" {
 			return nil // the end
 		}
-		return lines.Encode(x)
+		return jsonLine(out, x)
 	}
 }
 
 var csvHead = []string{
 	"session", "time", "at", "engineer", "target", "mode", "n", "conn", "database", "protocol", "name", "text", "params", "within", "touches",
 	"tag", "rows", "bytes", "took_ms", "sqlstate", "message", "tx", "copy_sha256",
+}
+
+// cells makes texts safe for a spreadsheet, which runs what begins like a formula:
+// an apostrophe before it, which spreadsheets take for "this is text", also where they
+// read full-width signs as others.
+func cells(texts []string) []string {
+	for i, text := range texts {
+		if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+			texts[i] = "'" + text
+		}
+	}
+	return texts
 }
 
 func csvStatements(out io.Writer) func(exported) error {
@@ -162,6 +174,6 @@ func csvStatements(out io.Writer) func(exported) error {
 		} else {
 			record = append(record, make([]string, 8)...)
 		}
-		return lines.Write(record)
+		return lines.Write(cells(record))
 	}
 }

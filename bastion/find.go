@@ -2,7 +2,6 @@ package bastion
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -220,7 +219,6 @@ func (r Recordings) list(c *cobra.Command, f finding) error {
 		return err
 	}
 	var t table
-	lines := json.NewEncoder(c.OutOrStdout())
 	var last session.Place
 	for s, err := range a.matching(c.Context()) {
 		if err != nil {
@@ -235,7 +233,7 @@ func (r Recordings) list(c *cobra.Command, f finding) error {
 		}
 		if !f.json {
 			t.add(row(r.listed(s.Summary))...)
-		} else if err := lines.Encode(r.listed(s.Summary)); err != nil {
+		} else if err := jsonLine(c.OutOrStdout(), r.listed(s.Summary)); err != nil {
 			return err
 		}
 	}
@@ -455,7 +453,7 @@ func (a *answer) print(w io.Writer, hit session.Hit) error {
 	} else {
 		t.Output = text
 	}
-	return json.NewEncoder(w).Encode(t)
+	return jsonLine(w, t)
 }
 
 // end says what the answer does not hold, and whether that is a failure.

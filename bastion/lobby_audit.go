@@ -2,7 +2,6 @@ package bastion
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -135,7 +134,6 @@ func audit(ctx context.Context, deeds func(ctx context.Context, since, until tim
 		to = now
 	}
 	whole, found := true, false
-	lines := json.NewEncoder(out)
 	for d, err := range deeds(ctx, from, to) {
 		if err != nil {
 			whole = false
@@ -148,7 +146,7 @@ func audit(ctx context.Context, deeds func(ctx context.Context, since, until tim
 		found = true
 		d = cleanDeed(d)
 		if f.asJSON {
-			err = lines.Encode(d)
+			err = jsonLine(out, d)
 		} else {
 			_, err = fmt.Fprintln(out, deedLine(d))
 		}

@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +84,7 @@ func (v *visit) whoamiCommand() *cobra.Command {
 
 func (v *visit) whoami(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(v.who)
+		return jsonLine(w, v.who)
 	}
 	var t table
 	t.add("name", v.who.Name)
@@ -168,9 +167,8 @@ func (v *visit) targetsCommand() *cobra.Command {
 }
 
 func jsonLines[T any](w io.Writer, list []T) error {
-	lines := json.NewEncoder(w)
 	for _, x := range list {
-		if err := lines.Encode(x); err != nil {
+		if err := jsonLine(w, x); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,14 @@
 package bastion
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/twokey/twokey/session"
 )
@@ -60,6 +64,29 @@ func reason(err error) string {
 		return c.Text
 	}
 	return err.Error()
+}
+
+// jsonLine writes a value as JSON on a line. It is exact, and yet drives no
+// terminal: what is not printed is escaped, which in JSON stands in strings alone.
+func jsonLine(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	line := make([]byte, 0, len(data)+1)
+	for _, r := range string(data) {
+		switch {
+		case unicode.IsPrint(r):
+			line = utf8.AppendRune(line, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
+		default:
+			line = fmt.Appendf(line, `\u%04x`, r)
+		}
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
 }
 
 // crlf ends lines as a raw terminal needs it, and leaves those alone that do.

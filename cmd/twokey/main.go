@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -36,9 +38,20 @@ func run(args []string) int {
 		return 0
 	}
 	if !errors.Is(err, errUnhealthy) {
-		fmt.Fprintln(os.Stderr, "twokey:", err)
+		fmt.Fprintln(os.Stderr, "twokey:", told(err))
 	}
 	return bastion.StatusOf(err)
+}
+
+// told is what an error says, fit for a terminal: some repeat what a store, an
+// identity provider or a file said.
+func told(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(err.Error(), "?"))
 }
 
 func rootCommand() *cobra.Command {

@@ -65,11 +65,14 @@ func recordingsCommand() *cobra.Command {
 		case c.Name() == exportName && isTerminal(c.OutOrStdout()):
 			return errExportHere
 		}
+		if len(at.keys) == 0 && at.config == "" && c.Name() != verifyName { // which refuses
+			fmt.Fprintln(c.ErrOrStderr(), "twokey: without --key no signature is checked: this is what the store says, whoever wrote it")
+		}
 		archive.Archive, err = at.open()
 		return err
 	}
 	r := bastion.Recordings{Archive: archive, Index: &lateIndex{at: &at, archive: archive}, Screen: screenHere, Progress: progressHere(), Replay: at.replayCommand}
-	cmd.AddCommand(r.Commands("ls", "search", "play", exportName, "verify")...)
+	cmd.AddCommand(r.Commands("ls", "search", "play", exportName, verifyName)...)
 	cmd.AddCommand(bastion.AuditCommand(archive.deeds))
 	cmd.AddCommand(maintenance(&at)...)
 	return cmd
@@ -77,6 +80,7 @@ func recordingsCommand() *cobra.Command {
 
 const (
 	exportName    = "export"
+	verifyName    = "verify"
 	defaultRegion = "us-east-1"
 )
 

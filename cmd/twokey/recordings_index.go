@@ -61,9 +61,6 @@ func (l *lateIndex) Freshen(ctx context.Context, contents bool) error {
 	if err := l.open(); err != nil {
 		return err
 	}
-	if len(l.at.keys) == 0 && l.at.config == "" {
-		fmt.Fprintln(os.Stderr, "twokey: without --key no signature is checked: what is listed is what the store says")
-	}
 	return l.Index.Freshen(ctx, contents)
 }
 

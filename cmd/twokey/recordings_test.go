@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +41,31 @@ func recordings(out *os.File, args ...string) error {
 	root.SetOut(out)
 	root.SetArgs(append([]string{"recordings"}, args...))
 	return root.Execute()
+}
+
+// A store is somebody else's machine, and what it says of an error goes to a terminal.
+func TestErrorsOfAStoreDriveNoTerminal(t *testing.T) {
+	const evil = "no\x1b]0;driven\a \u009b2J\u202e\x7fway"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, "<Error><Code>AccessDenied</Code><Message>no&#x9b;2J&#x202e;&#x7f;way</Message></Error>")
+	}))
+	defer server.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "a")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
+	err := recordings(os.Stdout, "export", ulid.Make().String(), "--store", "s3://bucket", "--endpoint", server.URL)
+	if err == nil || !strings.Contains(err.Error(), "\u009b") {
+		t.Fatalf("nothing to clean: %v", err)
+	}
+	for _, err := range []error{err, errors.New(evil)} {
+		if text := told(err); strings.ContainsAny(text, "\x1b\a\u009b\u202e\x7f") || !strings.HasSuffix(text, "way") {
+			t.Errorf("told is %q", text)
+		}
+	}
+	if text := told(errors.Join(errors.New("one"), errors.New("\ttwo"))); text != "one\n\ttwo" {
+		t.Errorf("two lines became %q", text)
+	}
 }
 
 // An export is raw: it goes to files and players, and no terminal is driven by
