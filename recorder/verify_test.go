@@ -748,7 +748,7 @@ func recordedFolder(t *testing.T, to []recorder.Recipient, me recorder.Identity)
 	o.Recipients = to
 	r := newRecorder(t, o)
 	want := request()
-	want.Reason, want.Args = planted, []string{planted, `"sum": "`+planted+`",`}
+	want.Reason, want.Args = planted, []string{planted, `"sum": "` + planted + `",`}
 	tape := begin(t, r, want)
 	for part := range slices.Chunk(story(), 7) {
 		appendAll(t, tape, part...)
