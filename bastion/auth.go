@@ -70,13 +70,17 @@ func (c *connection) config() *ssh.ServerConfig {
 	}
 }
 
+// logged is how much of an error goes into the log, in characters: those of the
+// handshake repeat what a stranger sent, of which they may send megabytes.
+const logged = 500
+
 // attempt hears of every attempt; success without an error is the end of the login.
 func (c *connection) attempt(meta ssh.ConnMetadata, method string, err error) {
 	if err == nil {
 		c.welcome()
 		return
 	}
-	c.server.Log.Debug("authentication attempt", "from", c.from, "method", method, "error", err)
+	c.server.Log.Debug("authentication attempt", "from", c.from, "method", session.OneLine(method, 40), "error", session.OneLine(err.Error(), logged))
 }
 
 // The order of proofs. Somebody with a certificate must never be asked, and

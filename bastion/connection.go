@@ -75,7 +75,7 @@ func (c *connection) front() *gliderlabs.Server {
 		HostSigners:          signers,
 		ServerConfigCallback: func(gliderlabs.Context) *ssh.ServerConfig { return c.config() },
 		ConnectionFailedCallback: func(_ net.Conn, err error) {
-			c.server.Log.Info("handshake failed", "from", c.from, "error", err)
+			c.server.Log.Info("handshake failed", "from", c.from, "error", session.OneLine(err.Error(), logged))
 		},
 		ChannelHandlers: map[string]gliderlabs.ChannelHandler{
 			"session": func(_ *gliderlabs.Server, sc *ssh.ServerConn, n ssh.NewChannel, _ gliderlabs.Context) {
@@ -120,10 +120,11 @@ func (c *connection) welcome() {
 // hangUp closes the connection at once, whatever its other end does.
 func (c *connection) hangUp() { c.net.Close() }
 
-// reject refuses a channel, and hangs up on a client that does not stop.
+// reject refuses a channel, and hangs up on a client that does not stop. It counts
+// first: a client that reads nothing would have ever more refusals wait for it.
 func (c *connection) reject(n ssh.NewChannel, why ssh.RejectionReason, text string) {
-	n.Reject(why, text)
 	c.strike()
+	n.Reject(why, text)
 }
 
 // strike counts what was refused.

@@ -70,7 +70,7 @@ func (c *connection) forward(sc *ssh.ServerConn, n ssh.NewChannel) {
 	}
 	go ssh.DiscardRequests(requests) // ends with the channel
 	if err := c.splice(ch, serve); err != nil {
-		c.server.Log.Warn("client not served", "from", c.from, "error", err)
+		c.server.Log.Warn("client not served", "from", c.from, "error", session.OneLine(err.Error(), logged))
 	}
 }
 
