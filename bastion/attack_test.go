@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -225,5 +227,43 @@ func TestAStrangerFillsNoLog(t *testing.T) {
 		if len(line) > 2000 {
 			t.Errorf("a line of %d bytes: %.300s", len(line), line)
 		}
+	}
+}
+
+// Whoever has a large network of IPv6 has 65,536 addresses that look like as many people.
+func TestANetworkOfStrangersDisturbsNoLogin(t *testing.T) {
+	h := open(t, func(o *bastion.Options) {
+		o.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.7/32")}
+		o.Limits.AllStrangers = 6
+	})
+	h.desk.is(alice)
+	logIn := func(from string, code func() string) (*ssh.Client, error) {
+		nc := h.connect("127.0.0.7", header(t, 2, from))
+		auth := ssh.KeyboardInteractive(func(string, string, []string, []bool) ([]string, error) { return []string{code()}, nil })
+		conn, channels, requests, err := ssh.NewClientConn(nc, h.addr, clientConfig("lobby", auth))
+		if err != nil {
+			return nil, err
+		}
+		return ssh.NewClient(conn, channels, requests), nil
+	}
+	done := make(chan struct{})
+	var strangers sync.WaitGroup
+	c, err := logIn("[2001:db8:1::1]:1", func() string {
+		asked := make(chan struct{}, 20)
+		for i := range cap(asked) { // while she looks for her phone
+			strangers.Go(func() {
+				logIn(fmt.Sprintf("[2001:db8:bad:%x::1]:1", i), func() string { asked <- struct{}{}; <-done; return "no" })
+			})
+			<-asked
+		}
+		return "123456"
+	})
+	close(done)
+	strangers.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
+		t.Errorf("she reads %q", out)
 	}
 }

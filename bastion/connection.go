@@ -50,7 +50,7 @@ type connection struct {
 }
 
 func newConnection(s *Server, nc net.Conn) *connection {
-	c := &connection{changed: make(chan struct{}), server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr()), began: time.Now()}
+	c := &connection{changed: make(chan struct{}), server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr().String()), began: time.Now()}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	return c
 }

@@ -56,7 +56,7 @@ type Logins struct {
 
 	mu    sync.Mutex
 	open  map[string]*login
-	from  map[string]int // how many of them by network
+	from  map[netip.Prefix]int // how many of them by source
 	swept time.Time
 }
 
@@ -64,7 +64,7 @@ type Logins struct {
 type login struct {
 	id      string
 	from    string // host:port of the SSH client
-	network string // that from belongs to
+	source  netip.Prefix
 	key     string // fingerprint, or empty
 	expires time.Time
 	tries   int
@@ -84,31 +84,31 @@ type login struct {
 
 // NewLogins returns the desk. served are texts that the pages give out, by path.
 func NewLogins(base string, provider IdentityProvider, served map[string]string, log *slog.Logger) *Logins {
-	return &Logins{base: strings.TrimSuffix(base, "/"), provider: provider, served: served, log: log, open: map[string]*login{}, from: map[string]int{}}
+	return &Logins{base: strings.TrimSuffix(base, "/"), provider: provider, served: served, log: log, open: map[string]*login{}, from: map[netip.Prefix]int{}}
 }
 
 // Begin is LoginDesk's.
 func (l *Logins) Begin(from, fingerprint string) (id, url string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	network := networkOf(from)
-	if l.full(network) {
+	source := sourceOf(from)
+	if l.full(source) {
 		l.sweep()
 	}
-	if l.full(network) {
+	if l.full(source) {
 		return "", "", errors.New("too many logins are under way; try again in a few minutes")
 	}
-	x := &login{id: newLoginID(), from: from, network: network, key: fingerprint, expires: time.Now().Add(loginLife)}
+	x := &login{id: newLoginID(), from: from, source: source, key: fingerprint, expires: time.Now().Add(loginLife)}
 	if l.open[x.id] != nil {
 		return "", "", errors.New("that went wrong; connect again") // once in a hundred million logins
 	}
 	l.open[x.id] = x
-	l.from[network]++
+	l.from[source]++
 	return x.id, l.link(x.id), nil
 }
 
-func (l *Logins) full(network string) bool {
-	return len(l.open) >= maxLogins || l.from[network] >= maxPerAddress
+func (l *Logins) full(source netip.Prefix) bool {
+	return len(l.open) >= maxLogins || l.from[source] >= maxPerAddress
 }
 
 // sweep forgets what is over, at most once a second: somebody who is refused
@@ -129,8 +129,8 @@ func (l *Logins) sweep() {
 // forget takes a login off the desk. The caller holds mu.
 func (l *Logins) forget(x *login) {
 	delete(l.open, x.id)
-	if l.from[x.network]--; l.from[x.network] <= 0 {
-		delete(l.from, x.network)
+	if l.from[x.source]--; l.from[x.source] <= 0 {
+		delete(l.from, x.source)
 	}
 }
 
@@ -142,19 +142,6 @@ func hostOf(addr string) string {
 		return addr
 	}
 	return host
-}
-
-// networkOf is what one client can have many of: an IPv4 address, or the /64
-// of an IPv6 one.
-func networkOf(from string) string {
-	addr, err := netip.ParseAddr(hostOf(from))
-	if err != nil {
-		return hostOf(from)
-	}
-	if addr = addr.Unmap().WithZone(""); addr.Is6() {
-		return netip.PrefixFrom(addr, 64).Masked().String()
-	}
-	return addr.String()
 }
 
 // Cancel ends a login that nobody waits for any more, as when the connection

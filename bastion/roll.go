@@ -22,11 +22,12 @@ type roll struct {
 	closing   bool
 	listeners []net.Listener
 	conns     map[*connection]struct{}
-	sources   map[netip.Prefix]*source
-	strangers [known]int     // at each stage before
-	awaited   int            // connections whose proxy has not said yet whom it brings
-	living    sync.WaitGroup // connections; added to only under mu while not closing
-	handling  sync.WaitGroup // channel handlers; the same
+	sources   map[netip.Prefix]int // connections of each
+	crowd     crowd                // of strangers
+	strangers [known]int           // at each stage before
+	awaited   int                  // connections whose proxy has not said yet whom it brings
+	living    sync.WaitGroup       // connections; added to only under mu while not closing
+	handling  sync.WaitGroup       // channel handlers; the same
 }
 
 // stage is how far somebody has come.
@@ -38,11 +39,8 @@ const (
 	known
 )
 
-// source is one address clients come from.
-type source struct{ conns, strangers int }
-
 func newRoll(l Limits) roll {
-	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]*source{}}
+	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]int{}, crowd: crowd{}}
 }
 
 func (r *roll) listen(l net.Listener) bool {
@@ -64,26 +62,21 @@ func (r *roll) isClosing() bool {
 func (r *roll) arrive(c *connection) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from := r.sources[c.source]
-	if from == nil {
-		from = &source{}
-	}
 	switch {
 	case r.closing:
 		return ErrClosed
 	case len(r.conns) >= r.limits.Connections:
 		return errors.New("too many connections")
-	case from.conns >= r.limits.PerSource:
+	case r.sources[c.source] >= r.limits.PerSource:
 		return errors.New("too many connections from one address")
-	case from.strangers >= r.limits.Strangers:
+	case r.crowd[c.source] >= r.limits.Strangers && !r.evict(silent, func(o *connection) bool { return o.source == c.source }):
 		return errors.New("too many unfinished logins from one address")
 	}
 	if r.strangers[silent] >= r.limits.AllStrangers {
-		r.evict(silent)
+		r.evict(silent, anyone)
 	}
-	r.sources[c.source] = from
-	from.conns++
-	from.strangers++
+	r.sources[c.source]++
+	r.crowd.add(c.source, 1)
 	r.strangers[silent]++
 	r.conns[c] = struct{}{}
 	r.living.Add(1)
@@ -95,7 +88,7 @@ func (r *roll) reach(c *connection, to stage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if to == talking && c.stage == silent && r.strangers[talking] >= r.limits.AllStrangers {
-		r.evict(talking)
+		r.evict(talking, anyone)
 	}
 	r.move(c, to)
 }
@@ -107,33 +100,37 @@ func (r *roll) move(c *connection, to stage) {
 	}
 	r.strangers[c.stage]--
 	if to == known {
-		r.sources[c.source].strangers--
+		r.crowd.add(c.source, -1)
 	} else {
 		r.strangers[to]++
 	}
 	c.stage = to
 }
 
-// evict makes room among the strangers of one stage: the one who came first of
-// those from the most crowded source goes. So whoever is in the middle of a login is
-// not disturbed by any number of silent ones, and whoever comes from a source of
-// their own by no number of others from one. The caller holds mu.
-func (r *roll) evict(at stage) {
+func anyone(*connection) bool { return true }
+
+// evict makes room among some strangers of one stage: the one who came first of
+// those from the most crowded place goes. So whoever is in the middle of a login is
+// not disturbed by any number of silent ones, and whoever comes from a place of
+// their own by no number of others from one. It reports whether there was one. The caller holds mu.
+func (r *roll) evict(at stage, of func(*connection) bool) bool {
 	var out *connection
 	for c := range r.conns {
-		if c.stage == at && (out == nil || r.sooner(c, out)) {
+		if c.stage == at && of(c) && (out == nil || r.sooner(c, out)) {
 			out = c
 		}
 	}
-	if out != nil {
-		r.move(out, known) // not counted any more
-		out.hangUp()
+	if out == nil {
+		return false
 	}
+	r.move(out, known) // not counted any more
+	out.hangUp()
+	return true
 }
 
 func (r *roll) sooner(a, b *connection) bool {
-	if n, m := r.sources[a.source].strangers, r.sources[b.source].strangers; n != m {
-		return n > m
+	if n := r.crowd.compare(a.source, b.source); n != 0 {
+		return n > 0
 	}
 	return a.began.Before(b.began)
 }
@@ -142,8 +139,7 @@ func (r *roll) depart(c *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.move(c, known)
-	from := r.sources[c.source]
-	if from.conns--; from.conns == 0 {
+	if r.sources[c.source]--; r.sources[c.source] == 0 {
 		delete(r.sources, c.source)
 	}
 	delete(r.conns, c)
@@ -237,22 +233,4 @@ func within(patience time.Duration, wait func()) bool {
 	case <-time.After(patience):
 		return false
 	}
-}
-
-// sourceOf is what counts as one address: an IPv4 address, or the /64 that a
-// single customer gets of IPv6.
-func sourceOf(a net.Addr) netip.Prefix {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{} // not TCP; all of them count together
-	}
-	ip, bits := ap.Addr().Unmap(), 32
-	if ip.Is6() {
-		bits = 64
-	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
 }

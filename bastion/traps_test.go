@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -314,34 +315,43 @@ func TestSilentStrangersDisturbNoLogin(t *testing.T) {
 	}
 }
 
+// Of those who have said nothing yet the first gives way to whoever comes from the same
+// address; where all are in the middle of a login, nobody does.
 func TestOneSourceCannotFillTheHouse(t *testing.T) {
 	h := open(t, func(o *bastion.Options) { o.Limits.Strangers, o.Limits.PerSource = 3, 5 })
 	c := h.as(alice, "lobby")
 	var silent []net.Conn
-	for range 3 {
-		nc, err := net.Dial("tcp", h.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		if _, err := nc.Read(make([]byte, 1)); err != nil {
-			t.Fatalf("a stranger too few: %v", err)
+	for range 4 {
+		nc := h.connect("127.0.0.1", nil)
+		if !greeted(nc) {
+			t.Fatal("a stranger too few")
 		}
 		silent = append(silent, nc)
 	}
-	if nc, err := net.Dial("tcp", h.addr); err == nil {
-		defer nc.Close()
-		nc.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if n, err := nc.Read(make([]byte, 1)); n > 0 || isTimeout(err) {
-			t.Error("a fourth stranger was let in")
-		}
+	if !hungUp(silent[0]) {
+		t.Error("a fourth stranger took nobody's place")
+	}
+	var logins sync.WaitGroup
+	done := make(chan struct{})
+	for range 3 {
+		asked := make(chan struct{}, 10)
+		logins.Go(func() {
+			h.dial("lobby", ssh.KeyboardInteractive(func(string, string, []string, []bool) ([]string, error) {
+				asked <- struct{}{}
+				<-done
+				return []string{"no"}, nil
+			}))
+		})
+		<-asked
+	}
+	if greeted(h.connect("127.0.0.1", nil)) {
+		t.Error("a fourth login from one address was let in")
 	}
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Error("alice, who is known, was disturbed")
 	}
-	for _, nc := range silent {
-		nc.Close()
-	}
+	close(done)
+	logins.Wait()
 	eventually(t, "room again", func() bool {
 		_, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(bob)))
 		return err == nil
