@@ -41,6 +41,17 @@ type frame struct {
 	x, y int // of the cursor; y is -1 when there is none
 }
 
+// isNew reports whether most rows are others than before.
+func (f frame) isNew(before frame) bool {
+	changed := 0
+	for i, row := range f.rows {
+		if i >= len(before.rows) || before.rows[i] != row {
+			changed++
+		}
+	}
+	return changed > len(f.rows)/2
+}
+
 // status is what the seat itself adds.
 type status struct {
 	me     string

@@ -80,7 +80,7 @@ func (v *View) take(r *lineReader) (lines []string, changed <-chan struct{}) {
 		lines = slices.Insert(lines, 0, fmt.Sprintf("… %d earlier lines are not shown here, they are on the tape", r.dropped))
 	}
 	*r = lineReader{}
-	return lines, v.changed
+	return lines, v.next()
 }
 
 // answer tells one reader something that happened to them alone.

@@ -20,6 +20,11 @@ import (
 // longer; it never slows the view.
 const frameInterval = time.Second / 30
 
+// floodInterval is the same while each frame is new from top to bottom. Nobody reads
+// such frames, and each costs the machine on which the engineer waits for her rows. A
+// key is answered as soon as ever.
+const floodInterval = time.Second / 10
+
 // SeatTerminal is the shadow's terminal.
 type SeatTerminal struct {
 	In     io.Reader // keys
@@ -343,7 +348,7 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 	defer tick.Stop()
 	var shown frame
 	var asked time.Time
-	for {
+	for floods := 0; ; {
 		if u.onAsked != nil && time.Since(asked) >= askedInterval {
 			if _, err := io.WriteString(u.out, askTerminal); err != nil {
 				return err
@@ -351,14 +356,15 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 			u.onAsked()
 			asked = time.Now()
 		}
-		changed := u.view.Changed()
+		changed, before := u.view.Changed(), shown
 		if shown, err = u.frame(shown); err != nil {
 			return err
 		}
-		select {
-		case <-done:
+		if floods++; !shown.isNew(before) {
+			floods = 0
+		}
+		if !u.rest(floods > 1, done) {
 			return u.farewell(shown)
-		case <-time.After(frameInterval):
 		}
 		select {
 		case <-done:
@@ -368,6 +374,26 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// rest is the time between two frames. It is false when there is no next one.
+func (u *seatUI) rest(floods bool, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return false
+	case <-time.After(frameInterval):
+	}
+	if !floods {
+		return true
+	}
+	select {
+	case <-done:
+		return false
+	case <-u.touched:
+		u.touch()
+	case <-time.After(floodInterval - frameInterval):
+	}
+	return true
 }
 
 // frame sends what is different from the frame that is shown.

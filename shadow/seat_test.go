@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,5 +397,29 @@ func TestRoomForStatements(t *testing.T) {
 	v.Apply(session.Event{Type: session.Resize, Size: session.Size{Cols: 80, Rows: 50}})
 	if got := v.PaneRows(session.Size{Cols: 80, Rows: 24}); got != 15 {
 		t.Errorf("without psql %d of 24 rows, want 15", got)
+	}
+}
+
+// A flood that nobody can read costs few frames, and its end is shown all the same.
+func TestAFloodIsDrawnSeldom(t *testing.T) {
+	size := session.Size{Cols: 80, Rows: 24}
+	v, b := shadow.NewView(size), newBob(t, size)
+	var frames atomic.Int32
+	b.sit(v, writer(func(p []byte) {
+		b.Write(p)
+		if strings.Count(string(p), "row ") > 10 {
+			frames.Add(1)
+		}
+	}), 0)
+	b.sees("^K kill")
+	began := time.Now()
+	for n := 0; time.Since(began) < time.Second; n++ {
+		v.Apply(prints(0, strings.Repeat(fmt.Sprintf("row %d\r\n", n), 24)))
+	}
+	took := time.Since(began)
+	v.Apply(prints(0, "the end"))
+	b.sees("the end")
+	if most := 3 + int(took/(time.Second/10)); int(frames.Load()) > most {
+		t.Errorf("%d frames in %s", frames.Load(), took)
 	}
 }

@@ -35,7 +35,7 @@ type View struct {
 	few     bool // of the screen's rows are needed: no psql prints anything
 	readers []*lineReader
 	err     error
-	changed chan struct{} // closed and replaced when something changed
+	changed chan struct{} // closed at the next change; nil when nobody waits for it
 }
 
 // scene is what there is to be seen at one moment.
@@ -78,7 +78,7 @@ func newView(size session.Size) *View {
 		size = session.Size{Cols: 80, Rows: 24}
 	}
 	size = size.Clamp()
-	v := &View{over: make(chan struct{}), changed: make(chan struct{}), stop: func() {}}
+	v := &View{over: make(chan struct{}), stop: func() {}}
 	v.screen = newScreen(size.Cols, size.Rows)
 	v.screen.newline = newline
 	v.filter = NewFilter(v.screen)
@@ -106,6 +106,14 @@ func (v *View) Err() error {
 func (v *View) Changed() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	return v.next()
+}
+
+// next is closed at the next change. The caller holds mu.
+func (v *View) next() <-chan struct{} {
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+	}
 	return v.changed
 }
 
@@ -132,8 +140,10 @@ func (v *View) finished(err error) {
 }
 
 func (v *View) wake() {
-	close(v.changed)
-	v.changed = make(chan struct{})
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
 }
 
 // apply brings the view up to date. The lock is held for one event at a time,

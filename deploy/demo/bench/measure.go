@@ -98,15 +98,24 @@ func askToWrite(ctx context.Context, h *house.House) (alice *line, code string, 
 	if err := alice.await(ctx, house.Patience, "Reason: "); err != nil {
 		return alice, "", err
 	}
-	if err := alice.say(ctx, "bench\r", "psql has not started"); err != nil {
+	if err := alice.press("bench\r"); err != nil {
 		return alice, "", err
 	}
-	said := alice.text()
+	code, err = alice.waits(ctx)
+	return alice, code, err
+}
+
+// waits is a session waiting for its shadow, up to the code for them.
+func (l *line) waits(ctx context.Context) (code string, err error) {
+	if err := l.await(ctx, house.Patience, "psql has not started"); err != nil {
+		return "", err
+	}
+	said := l.text()
 	found := liveCode.FindStringSubmatch(said)
 	if found == nil {
-		return alice, "", fmt.Errorf("no code to shadow: %q", said)
+		return "", fmt.Errorf("no code to shadow: %q", said)
 	}
-	return alice, found[1], nil
+	return found[1], nil
 }
 
 func (p pair) hangUp() {

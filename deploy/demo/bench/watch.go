@@ -16,19 +16,24 @@ const (
 	idleTime = 5 * time.Second // of a session in which nothing happens
 )
 
-// watching compares a million rows with nobody, one and many watching; there is
-// no sshd in it: the column is the session that nobody watches.
+// watching compares a million rows with nobody, one and many watching, in two modes
+// that are the same otherwise; there is no sshd in it: the column is the session that
+// nobody watches. Those who watch have their ssh clients on this machine too.
 func watching(ctx context.Context, h *house.House, _ *sshd) ([]row, error) {
-	alone, err := dial(viaTwokey(h, "alice", true, "orders@bastion"))
+	alone, err := dial(viaTwokey(h, "alice", true, "orders+read@bastion"))
 	if err != nil {
 		return nil, err
 	}
 	defer alone.hangUp()
-	alice, code, err := askToWrite(ctx, h)
+	alice, err := dial(viaTwokey(h, "alice", true, "orders+watched@bastion"))
 	if err != nil {
 		return nil, err
 	}
 	defer alice.hangUp()
+	code, err := alice.waits(ctx)
+	if err != nil {
+		return nil, err
+	}
 	bob, err := dial(viaTwokey(h, "bob", true, "bastion", "shadow", code))
 	if err != nil {
 		return nil, err

@@ -51,6 +51,11 @@ targets:
         login: {user: app_ro, password: {file: secrets/app_ro}}
         engineers: {groups: [engineering]}
         shadows: none
+      - name: watched                        # as read, but that somebody watches
+        login: {user: app_ro, password: {file: secrets/app_ro}}
+        engineers: {groups: [engineering]}
+        shadows: [{count: 1, groups: [engineering]}]
+        limits: {wait: 15m, grace: 5s}
       - name: write
         login: {user: app_rw, password: {file: secrets/app_rw}}
         engineers: {groups: [engineering]}
