@@ -55,6 +55,9 @@ func attacks() (list []string) {
 	for _, bad := range []string{"\xff", "\xfe\xff", "\xc0\x9b31m", "\xe0\x80\x9b31m", "\xf0\x80\x80\x9b31m", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xc2", "\xe2\x80", "\xc2\x1b[31m", "\xe2\x1b]0;x\x07"} {
 		add("%s", bad)
 	}
+	for _, turns := range rtlTexts {
+		add("%s", turns)
+	}
 	add("%s", strings.Repeat("e\u0301", 200))
 	add("e%s", strings.Repeat("\u0301", 2000))
 	add("\x1b[%sm", strings.Repeat("1;", 500))
@@ -68,8 +71,8 @@ var (
 	plainText = regexp.MustCompile(`\A[\n\x20-\x7e\x{a0}-\x{10ffff}]*\z`)
 	drawn     = regexp.MustCompile(`\A(?:[\x20-\x7e\x{a0}-\x{10ffff}]|\x1b\[(?:[0-9;]*m|[0-9]+;[0-9]+H|[0-9]+G|K|2J|\?25[hl]))*\z`)
 	unseen    = regexp.MustCompile(`[\x{ad}\x{61c}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff9}-\x{fffb}\x{e0000}-\x{e0fff}]`)
-	// seated is what the seat itself does once: its screen, its modes, and asking the terminal whether it is there.
-	seated = regexp.MustCompile(`\x1b\[\?(?:1049|7|2004)[hl]|\x1b7\x1b\[[0-9]+;[0-9]+H\x1b\[6n\x1b8`)
+	// seated is what the seat itself does once: its screen, its modes, left to right, and asking the terminal whether it is there.
+	seated = regexp.MustCompile(`\x1b\[\?(?:1049|7|2004)[hl]|\x1b\[8[hl]|\x1b\[[01] k|\x1b7\x1b\[[0-9]+;[0-9]+H\x1b\[6n\x1b8`)
 )
 
 func harmless(t *testing.T, who, attack, got string, may *regexp.Regexp) {

@@ -91,6 +91,9 @@ func (v *View) draw(size session.Size, st status) frame {
 	if !st.open {
 		colour = barShut
 	}
+	if slices.ContainsFunc(f.rows, turns) {
+		gate += " · right-to-left text on the screen"
+	}
 	if others := v.company(st.me); others != "" {
 		gate += " · " + st.with + others
 	}

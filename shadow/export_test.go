@@ -288,3 +288,6 @@ func ReadSQL(text string, cols, page int) []string {
 
 // OneLine is a statement as one line of clean text.
 func OneLine(sql string) string { return oneLine(sql) }
+
+// Turns reports whether terminals may turn a part of a text around.
+func Turns(text string) bool { return turns(text) }

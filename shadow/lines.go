@@ -98,7 +98,7 @@ func (r *lineReader) print(text string) {
 		return
 	}
 	r.text += len(text) + lineCost
-	r.keep("| " + text)
+	r.keep("| " + marked(text))
 }
 
 // add adds what is more than text.

@@ -43,6 +43,7 @@ func (v *View) ask(a *session.AskInfo) {
 	for _, did := range a.Did {
 		q.text += "\n  " + oneLine(did)
 	}
+	q.text = marked(q.text)
 	v.questions = append(v.questions, q)
 }
 

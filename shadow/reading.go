@@ -95,6 +95,8 @@ const help = "Ctrl-K  kill: the gate shuts at once; say why, Enter ends it, Esc 
 	"Ctrl-Y  yes, Ctrl-N  no, Ctrl-A  yes to all in this transaction: to what asks, once it was shown to its end\n" +
 	"Ctrl-T  say a line to the engineer  Ctrl-X  leave: without you the gate may shut\n" +
 	"f  the whole text of the last statement shown; PgUp PgDn Home End turn its pages\n" +
+	"u  the same with all but plain letters by their numbers: where [rtl] stands, some\n" +
+	"        terminals turn right-to-left text around, and what is between\n" +
 	"PgUp PgDn and arrows  earlier and later statements; after Tab: what was on the screen before\n" +
 	"Esc  back to what is now    ?  this help"
 

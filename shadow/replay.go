@@ -419,6 +419,10 @@ func (u *replayUI) look(k key) {
 	case k == 'f', k == 'F':
 		u.whole = true
 		u.open("", u.reel.view, u.window())
+	case k == 'u', k == 'U':
+		u.whole = false
+		text, _ := u.reel.view.statement(u.upto)
+		u.open(spelled(text), u.reel.view, u.window())
 	case k == keyEsc:
 		u.back()
 	case u.over == nil && k == keyHome:

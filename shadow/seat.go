@@ -47,8 +47,8 @@ const (
 )
 
 const (
-	enter = "\x1b[?1049h\x1b[?7l\x1b[?2004h" // the alternate screen, no wrapping, pastes marked as such
-	leave = "\x1b[0m\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"
+	enter = "\x1b[?1049h\x1b[?7l\x1b[?2004h" + inOrder // the alternate screen, no wrapping, pastes marked as such
+	leave = asBefore + "\x1b[0m\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"
 )
 
 // ErrLeft is returned by Sit and Stream when the shadow got up.
@@ -280,6 +280,8 @@ func (u *seatUI) command(k key) {
 		u.open(help, u.view, u.size)
 	case 'f', 'F':
 		u.open("", u.view, u.size)
+	case 'u', 'U':
+		u.spell()
 	case keyEsc:
 		u.back()
 	default:
@@ -304,6 +306,15 @@ func (u *seatUI) decide(k key) {
 		return
 	}
 	u.soon(func() { u.chair.Approve(a.n, k == keyAll) })
+}
+
+// spell shows what asks, or else the last statement, character by character.
+func (u *seatUI) spell() {
+	text, _ := u.view.statement(u.upto)
+	if u.asking != nil {
+		text = u.asking.text
+	}
+	u.open(spelled(text), u.view, u.size)
 }
 
 // scroll turns the pages of what asks, or scrolls the statements.

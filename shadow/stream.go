@@ -119,7 +119,7 @@ func readLines(in io.Reader, lines chan<- string, done <-chan struct{}) (err err
 	}
 }
 
-const streamHelp = "commands: hold, release, kill REASON, say TEXT, approve N, approve-all N, deny N REASON, leave, help"
+const streamHelp = "commands: hold, release, kill REASON, say TEXT, approve N, approve-all N, deny N REASON, spell, leave, help"
 
 // obey does what a line says.
 func (u *streamUI) obey(command string) (answer string, left bool) {
@@ -147,12 +147,23 @@ func (u *streamUI) obey(command string) (answer string, left bool) {
 		return "said", false
 	case "approve", "approve-all", "deny":
 		return u.decide(strings.ToLower(word), rest), false
+	case "spell":
+		return u.spell(), false
 	case "leave":
 		return "", true
 	case "", "help":
 		return streamHelp, false
 	}
 	return fmt.Sprintf("unknown command %q; %s", Clean(word), streamHelp), false
+}
+
+// spell is what asks, or else the last statement, character by character.
+func (u *streamUI) spell() string {
+	text, _ := u.view.statement(0)
+	if q, waits := u.view.question(); waits {
+		text = q.listed()
+	}
+	return strings.ReplaceAll(spelled(text), "\n", " · ")
 }
 
 // decide answers a question by its number.

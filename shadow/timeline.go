@@ -20,7 +20,8 @@ const replayHelp = "space  stop, go on; at the end: again        q, Ctrl-C  leav
 	"[ ]  the statement before, the next    { }  what else has a mark    g  go to a time: 90, 1:30, 1m30s, 50%\n" +
 	"+ -  faster, slower    i  cut long pauses short, or not\n" +
 	"/  search statements and screen    n N  the next, the one before\n" +
-	"f  the whole text of the last statement shown    PgUp PgDn Up Down  earlier and later ones    Esc  back\n" +
+	"f  the whole text of the last statement shown    u  the same, all but plain letters by their numbers\n" +
+	"PgUp PgDn Up Down  earlier and later ones    Esc  back\n" +
 	"On the timeline: │ a statement, x one that failed, J L somebody sat down, left, ? asked for a yes,\n" +
 	"H held, ! alarm, K killed, * found"
 

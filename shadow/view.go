@@ -217,7 +217,7 @@ func (v *View) happened(e session.Event) {
 		}
 	}
 	if text := remark(e); text != "" {
-		v.tell(*v.pane.add(line{at: e.At, remark: true, text: Clean(text)}))
+		v.tell(*v.pane.add(line{at: e.At, remark: true, text: marked(Clean(text))}))
 	}
 }
 
@@ -473,7 +473,7 @@ func (p *pane) result(r *session.ResultInfo) *line {
 	}
 	took := r.Took.Round(100 * time.Microsecond)
 	if r.SQLState != "" {
-		l.failed, l.result = true, Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, cut(r.Message, 1000), took))
+		l.failed, l.result = true, marked(Clean(fmt.Sprintf("%s %s (%s)", r.SQLState, cut(r.Message, 1000), took)))
 	} else {
 		l.result = Clean(fmt.Sprintf("%s%s, %s", cut(r.Tag, 1000), rows(r.Rows), took))
 	}
@@ -496,7 +496,7 @@ func statementText(s *session.StatementInfo) string {
 	if len(s.Params) > 0 {
 		text += string(lineBreak) + "-- " + oneLine(fmt.Sprintf("%q", s.Params))
 	}
-	return text
+	return marked(text)
 }
 
 // whole is the line as it is read page by page.
