@@ -190,7 +190,7 @@ func (b *bob) draw(name string, size session.Size) {
 
 // The lobby is drawn from its own golden screen.
 func TestPictureOfTheLobby(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "bastion", "lobby", "testdata", "busy-80x24.txt"))
+	text, err := os.ReadFile(filepath.Join("..", "bastion", "lobby", "testdata", "colours-80x24.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}

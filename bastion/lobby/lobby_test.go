@@ -167,6 +167,11 @@ func TestGoldenScreens(t *testing.T) {
 	}
 }
 
+// One with its colours, of which make pictures makes the README's.
+func TestGoldenColours(t *testing.T) {
+	golden(t, "colours-80x24", strings.Join(lobby.Draw("bob@example.com", board, usual, began.Add(42*time.Second)), "\n")+"\n")
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".txt")
