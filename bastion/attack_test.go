@@ -248,18 +248,20 @@ func TestANetworkOfStrangersDisturbsNoLogin(t *testing.T) {
 	}
 	done := make(chan struct{})
 	var strangers sync.WaitGroup
+	defer strangers.Wait()
+	end := sync.OnceFunc(func() { close(done) })
+	defer end()
 	c, err := logIn("[2001:db8:1::1]:1", func() string {
 		asked := make(chan struct{}, 20)
 		for i := range cap(asked) { // while she looks for her phone
 			strangers.Go(func() {
 				logIn(fmt.Sprintf("[2001:db8:bad:%x::1]:1", i), func() string { asked <- struct{}{}; <-done; return "no" })
 			})
-			<-asked
+			receive(t, "the question", asked)
 		}
 		return "123456"
 	})
-	close(done)
-	strangers.Wait()
+	end()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,6 +125,7 @@ func (r *roll) evict(at stage, of func(*connection) bool) bool {
 	}
 	r.move(out, known) // not counted any more
 	out.hangUp()
+	out.server.Meter.Refused(refusedConnection)
 	return true
 }
 

@@ -318,7 +318,7 @@ func TestSilentStrangersDisturbNoLogin(t *testing.T) {
 // Of those who have said nothing yet the first gives way to whoever comes from the same
 // address; where all are in the middle of a login, nobody does.
 func TestOneSourceCannotFillTheHouse(t *testing.T) {
-	h := open(t, func(o *bastion.Options) { o.Limits.Strangers, o.Limits.PerSource = 3, 5 })
+	h := open(t, func(o *bastion.Options) { o.Limits.Strangers = 3 })
 	c := h.as(alice, "lobby")
 	var silent []net.Conn
 	for range 4 {
@@ -333,6 +333,8 @@ func TestOneSourceCannotFillTheHouse(t *testing.T) {
 	}
 	var logins sync.WaitGroup
 	done := make(chan struct{})
+	end := sync.OnceFunc(func() { close(done); logins.Wait() })
+	defer end()
 	for range 3 {
 		asked := make(chan struct{}, 10)
 		logins.Go(func() {
@@ -342,7 +344,7 @@ func TestOneSourceCannotFillTheHouse(t *testing.T) {
 				return []string{"no"}, nil
 			}))
 		})
-		<-asked
+		receive(t, "the question", asked)
 	}
 	if greeted(h.connect("127.0.0.1", nil)) {
 		t.Error("a fourth login from one address was let in")
@@ -350,8 +352,7 @@ func TestOneSourceCannotFillTheHouse(t *testing.T) {
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Error("alice, who is known, was disturbed")
 	}
-	close(done)
-	logins.Wait()
+	end()
 	eventually(t, "room again", func() bool {
 		_, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(bob)))
 		return err == nil
