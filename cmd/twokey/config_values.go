@@ -150,15 +150,7 @@ func (v entry) nameInto(to *string, taken map[string]place) {
 
 // texts reads a list of words that is not empty and names nothing twice.
 func (v entry) texts(what string) (texts []string) {
-	items, ok := v.items(what)
-	if !ok {
-		return nil
-	}
-	if len(items) == 0 || len(items) > mostTexts {
-		v.wrong("has %d entries; allowed: 1 to %d", len(items), mostTexts)
-		return nil
-	}
-	for _, item := range items {
+	for _, item := range v.someItems(what) {
 		text, ok := item.text()
 		switch {
 		case !ok:
@@ -173,6 +165,18 @@ func (v entry) texts(what string) (texts []string) {
 
 // words reads a list that is not empty; its words may repeat.
 func (v entry) words(what string) (words []string) {
+	for _, item := range v.someItems(what) {
+		text, ok := item.text()
+		if !ok {
+			return nil
+		}
+		words = append(words, text)
+	}
+	return words
+}
+
+// someItems are those of a list that is neither empty nor too long.
+func (v entry) someItems(what string) []entry {
 	items, ok := v.items(what)
 	if !ok {
 		return nil
@@ -181,14 +185,7 @@ func (v entry) words(what string) (words []string) {
 		v.wrong("has %d entries; allowed: 1 to %d", len(items), mostTexts)
 		return nil
 	}
-	for _, item := range items {
-		text, ok := item.text()
-		if !ok {
-			return nil
-		}
-		words = append(words, text)
-	}
-	return words
+	return items
 }
 
 // secretInto reads {file: PATH}, {env: NAME}, or a literal, which is warned about.
