@@ -85,6 +85,7 @@ func TestClearingTakesNothingFromTheShadow(t *testing.T) {
 
 // What a view remembers is bounded, however it is filled.
 func TestWhatWasIsBounded(t *testing.T) {
+	oneGoroutine(t)
 	for name, output := range hostile() {
 		m := shadow.NewModel(500, 200)
 		m.Print([]byte(output.all() + strings.Repeat("\x1b[999Gx\x1b[2J", 3000)))

@@ -58,6 +58,7 @@ func apply(t *testing.T, v *shadow.View, output string) {
 
 // What is handed out is bounded by what was printed, whoever prints it.
 func TestLinesCostWhatWasPrinted(t *testing.T) {
+	oneGoroutine(t)
 	for name, output := range hostile() {
 		for _, size := range [][2]int{{80, 24}, {500, 200}} {
 			m := shadow.NewModel(size[0], size[1])
@@ -103,6 +104,7 @@ func TestALineEndedAgain(t *testing.T) {
 // What waits for a reader who does not read is bounded in bytes. Text is
 // counted, statements are kept, and what had to go is said.
 func TestWhatWaitsForAReader(t *testing.T) {
+	oneGoroutine(t)
 	for name, output := range hostile() {
 		v := shadow.NewView(session.Size{Cols: 500, Rows: 200})
 		r := v.Read()
@@ -151,6 +153,7 @@ func played(output string) func(yield func(session.Event, error) bool) {
 
 // A replay into a pipe writes little at a time, and not more than was printed.
 func TestReplayIntoAPipe(t *testing.T) {
+	oneGoroutine(t)
 	for name, output := range hostile() {
 		w := &writes{}
 		if _, err := shadow.Play(context.Background(), played(output.all()), shadow.PlayTerminal{Out: w}, shadow.PlayOptions{}); err != nil {

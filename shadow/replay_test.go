@@ -254,6 +254,7 @@ func TestSeekingIsPlaying(t *testing.T) {
 
 // A long tape costs no more memory than is set aside for it.
 func TestScenesAreBounded(t *testing.T) {
+	oneGoroutine(t)
 	wide := session.Event{Type: session.Resize, Size: session.Size{Cols: 500, Rows: 200}}
 	full := strings.Repeat(strings.Repeat("x", 500), 200)
 	long := func(_ context.Context, from time.Duration) iter.Seq2[session.Event, error] {

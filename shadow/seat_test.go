@@ -280,6 +280,7 @@ func TestAnEarlierStatement(t *testing.T) {
 
 // A statement of megabytes loses its middle, and says so; what a view keeps is bounded.
 func TestALongStatementKeepsBothEnds(t *testing.T) {
+	oneGoroutine(t)
 	v := shadow.NewView(session.Size{})
 	v.Apply(runs(1, "the beginning "+strings.Repeat("世", 4<<20)+" the end"))
 	b := sitDown(t, v, session.Size{Cols: 80, Rows: 24})

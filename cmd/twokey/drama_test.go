@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/session/pgwire/label"
 	"github.com/twokey/twokey/session/pgwire/pgtest"
@@ -36,7 +37,16 @@ func TestMain(m *testing.M) {
 	if status, is := answering(os.Args[1:]); is {
 		os.Exit(status)
 	}
-	testscript.Main(m, map[string]func(){"twokey": main, "browse": browse})
+	testscript.Main(m, map[string]func(){"twokey": asService, "browse": browse})
+}
+
+// asService is twokey as the systemd unit runs it (MemoryDenyWriteExecute): no
+// memory that was written becomes code, here and in whatever it starts. The
+// parser of labels then interprets what it would compile for two seconds.
+func asService() {
+	// Kernels before 6.3 do not know it.
+	unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+	main()
 }
 
 func TestDramas(t *testing.T) {
