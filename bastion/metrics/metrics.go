@@ -68,7 +68,7 @@ func New(o Options) *Metrics {
 		m.deeds.WithLabelValues(string(what))
 	}
 	m.ended.WithLabelValues(string(session.Killed))
-	m.all.MustRegister(m.deeds, m.refusals, m.ended, m.alarms, m.waited, m.lasted, about, cage, live{o.Sessions},
+	m.all.MustRegister(m.deeds, m.refusals, m.ended, m.alarms, m.waited, m.lasted, about, cage, &live{registry: o.Sessions},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
