@@ -24,7 +24,8 @@ const module = "github.com/twokey/twokey"
 // needs a line here. Tests may import testArrows in addition.
 var arrows = map[string][]string{
 	"session":                  nil, // and nothing third-party
-	"session/psql":             {"session"},
+	"session/psql":             {"session", "session/psql/launch"},
+	"session/psql/launch":      nil, // and next to nothing: it must come first
 	"session/pgwire":           {"session"},
 	"session/pgwire/label":     {"session"},
 	"session/pgwire/pgtest":    nil,
@@ -52,7 +53,7 @@ var testArrows = map[string][]string{
 	"recorder":       {"recorder/store/storetest"},
 	"recorder/index": {"recorder/store"},
 	"recorder/store": {"recorder/store/storetest"},
-	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest"},
+	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest", "session/psql/launch"},
 }
 
 // homes says which of our packages may import a third-party module, or what
@@ -80,7 +81,7 @@ var homes = map[string][]string{
 	"github.com/oklog/ulid/v2":            {"recorder", "recorder/index", "cmd/twokey"},
 	"modernc.org/sqlite":                  {"recorder/index"},
 	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
-	"golang.org/x/sys/unix":               {"session/psql", "session/pgwire", "recorder", "cmd/twokey"},
+	"golang.org/x/sys/unix":               {"session/psql", "session/psql/launch", "session/pgwire", "recorder", "cmd/twokey"},
 	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, and its keys, on any system
 }
 

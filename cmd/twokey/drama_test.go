@@ -22,7 +22,6 @@ import (
 
 	"github.com/twokey/twokey/session/pgwire/label"
 	"github.com/twokey/twokey/session/pgwire/pgtest"
-	"github.com/twokey/twokey/session/psql"
 )
 
 // The dramas: stories in testdata, played by people with real OpenSSH clients
@@ -31,7 +30,7 @@ import (
 // an S3 server of its own, because dramas kill them.
 
 func TestMain(m *testing.M) {
-	if psql.Main() || label.Main() {
+	if label.Main() {
 		return
 	}
 	if status, is := answering(os.Args[1:]); is {

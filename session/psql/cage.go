@@ -2,8 +2,8 @@
 //
 // Its one idea: psql is code that the engineer controls. It gets no program, no
 // file and no network but the socket of its gateway, and no memory without
-// bound. The cage is put on by a launcher, which is this same binary run again
-// (Main), and which then becomes psql: Landlock, a seccomp allow-list,
+// bound. The cage is put on by a launcher (package launch), which is this same
+// binary run again, and which then becomes psql: Landlock, a seccomp allow-list,
 // resource limits, no new privileges; where the machine gives them also
 // namespaces with nothing in them but what psql needs; and when twokey runs as
 // root a user id that no other psql has. There is no best effort: what this
@@ -27,6 +27,7 @@ import (
 	"syscall"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/psql/launch"
 )
 
 // This file finds psql and starts it.
@@ -40,7 +41,7 @@ type CageOptions struct {
 // Cage starts psqls.
 type Cage struct {
 	psql   string
-	places []place // all that psql may open
+	places []launch.Place // all that psql may open
 	off    bool
 	abi    int // Landlock's
 
@@ -64,18 +65,18 @@ func NewCage(o CageOptions) (*Cage, error) {
 			return nil, err
 		}
 	}
-	if c.abi, err = landlockABI(); err != nil && !o.Off {
+	if c.abi, err = launch.LandlockABI(); err != nil && !o.Off {
 		return nil, err
 	}
-	if c.abi < minABI && !o.Off {
-		return nil, fmt.Errorf("this kernel's Landlock is version %d, the cage needs %d (Linux 6.12); use a newer kernel, or say `cage: off`", c.abi, minABI)
+	if c.abi < launch.MinABI && !o.Off {
+		return nil, fmt.Errorf("this kernel's Landlock is version %d, the cage needs %d (Linux 6.12); use a newer kernel, or say `cage: off`", c.abi, launch.MinABI)
 	}
 	if o.Off {
 		return c, nil
 	}
 	if err := namespaces(); err != nil {
 		c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
-		if c.abi < socketABI {
+		if c.abi < launch.SocketABI {
 			c.lacks = append(c.lacks, "unix sockets that psql's user may open are not hidden from it")
 		}
 	}
@@ -172,7 +173,7 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	}
 	cmd := exec.Command("/proc/self/exe")
 	// psql's arguments are apart from the JSON: they may be any bytes.
-	cmd.Args = append([]string{launcherName, string(order)}, o.Args...)
+	cmd.Args = append([]string{launch.Name, string(order)}, o.Args...)
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the launcher, which is gone in a moment
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -182,7 +183,7 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 	return start(cmd, o.Size, m)
 }
 
-func (c *Cage) order(o Options, m *memory) order {
+func (c *Cage) order(o Options, m *memory) launch.Order {
 	history := os.DevNull
 	if m != nil {
 		history = m.file
@@ -203,14 +204,14 @@ func (c *Cage) order(o Options, m *memory) order {
 		locale = locale[1:]
 	}
 	env = append(env, locale...)
-	places := append(c.places[:len(c.places):len(c.places)], place{At: o.Socket, Access: gateway})
-	if c.abi < socketABI {
+	places := append(c.places[:len(c.places):len(c.places)], launch.Place{At: o.Socket, Access: gateway})
+	if c.abi < launch.SocketABI {
 		places[len(places)-1].Access = 0
 	}
 	if m != nil {
 		places = append(places, m.places()...)
 	}
-	ord := order{Psql: c.psql, Env: env, Places: places, Socket: o.Socket, Off: c.off, ABI: c.abi, Apart: c.apart}
+	ord := launch.Order{Psql: c.psql, Env: env, Places: places, Socket: o.Socket, Off: c.off, ABI: c.abi, Apart: c.apart}
 	if c.users != nil {
 		ord.UID = o.UID
 	}

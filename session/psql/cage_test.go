@@ -27,12 +27,7 @@ const (
 	roleVisitor = "visitor" // runs the tests as an ordinary user; the database is its parent's
 )
 
-func TestMain(m *testing.M) {
-	if psql.Main() {
-		return
-	}
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	role, place, _ := strings.Cut(os.Getenv(roleKey), " ")

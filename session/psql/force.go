@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/twokey/twokey/session/psql/launch"
 )
 
 // This file asks the kernel what is in force around a running psql (proc(5)).
@@ -32,12 +34,12 @@ func (c *Cage) inForce(pid, uid int, socket string) error {
 // standsBack looks at the priority and at who goes first without memory.
 func standsBack(proc string) error {
 	score, err := os.ReadFile(proc + "oom_score_adj")
-	if err != nil || strings.TrimSpace(string(score)) != fmt.Sprint(oomScoreAdj) {
+	if err != nil || strings.TrimSpace(string(score)) != fmt.Sprint(launch.OOMScoreAdj) {
 		return fmt.Errorf("psql does not go first when memory is gone: %q %w", score, err)
 	}
 	stat, err := os.ReadFile(proc + "stat")
 	_, after, _ := strings.Cut(string(stat), ") ") // the name before may hold anything
-	nice, err2 := behind()
+	nice, err2 := launch.Behind()
 	if err := errors.Join(err, err2); err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func (c *Cage) isApart(proc, socket string) error {
 			return fmt.Errorf("psql's root can be written to at %q", mount)
 		}
 		point := octal.Replace(fields[4])
-		known := point == "/" || point == socket || slices.ContainsFunc(c.places, func(p place) bool { return p.At == point })
+		known := point == "/" || point == socket || slices.ContainsFunc(c.places, func(p launch.Place) bool { return p.At == point })
 		if !known {
 			return fmt.Errorf("psql's root holds %s", point)
 		}

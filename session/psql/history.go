@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/psql/launch"
 )
 
 // This file keeps what people typed, for the up arrow of their next session.
@@ -177,8 +178,8 @@ func remember(past *Past, dir string, uid int) (m *memory, err error) {
 }
 
 // places are what psql may do with them.
-func (m *memory) places() []place {
-	return []place{{At: m.file, Access: readFile, Within: true}, {At: m.pipe, Access: unix.LANDLOCK_ACCESS_FS_WRITE_FILE, Within: true}}
+func (m *memory) places() []launch.Place {
+	return []launch.Place{{At: m.file, Access: readFile, Within: true}, {At: m.pipe, Access: unix.LANDLOCK_ACCESS_FS_WRITE_FILE, Within: true}}
 }
 
 // listen takes what psql writes until keep is called.

@@ -10,19 +10,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session/psql/launch"
 )
 
 // This file says what psql may open: itself, its libraries, what it needs to
 // know of terminals and languages, a few devices. Landlock allows these and
 // nothing else, and the empty root holds these and nothing else.
-
-// place is a file or a folder with all in it.
-type place struct {
-	At     string
-	Real   string // where it is once no link is left; empty: the same
-	Access uint64 // in Landlock's words
-	Within bool   // another place holds it already
-}
 
 const (
 	readFile = unix.LANDLOCK_ACCESS_FS_READ_FILE
@@ -33,7 +27,7 @@ const (
 )
 
 // useful is what psql works better with. What is not there on this machine is left out.
-var useful = []place{
+var useful = []launch.Place{
 	{At: "/etc/ld.so.cache", Access: readFile}, {At: "/etc/localtime", Access: readFile},
 	{At: "/usr/share/terminfo", Access: readDir}, {At: "/lib/terminfo", Access: readDir}, {At: "/etc/terminfo", Access: readDir},
 	{At: "/usr/share/locale", Access: readDir}, {At: "/usr/lib/locale", Access: readDir},
@@ -41,7 +35,7 @@ var useful = []place{
 }
 
 // needed finds all that this psql has to open.
-func needed(psql string) ([]place, error) {
+func needed(psql string) ([]launch.Place, error) {
 	loader, err := interpreter(psql)
 	if err != nil {
 		return nil, err
@@ -50,12 +44,12 @@ func needed(psql string) ([]place, error) {
 	if err != nil {
 		return nil, err
 	}
-	places := []place{{At: psql, Access: execute}, {At: loader, Access: execute}}
-	optional := append([]place{{At: filepath.Join(filepath.Dir(psql), "../share/locale"), Access: readDir}}, useful...)
+	places := []launch.Place{{At: psql, Access: execute}, {At: loader, Access: execute}}
+	optional := append([]launch.Place{{At: filepath.Join(filepath.Dir(psql), "../share/locale"), Access: readDir}}, useful...)
 	for _, path := range libraries {
-		places = append(places, place{At: path, Access: readFile})
+		places = append(places, launch.Place{At: path, Access: readFile})
 		if strings.HasPrefix(filepath.Base(path), "libc.") { // other character sets than UTF-8
-			optional = append(optional, place{At: filepath.Join(filepath.Dir(path), "gconv"), Access: readDir})
+			optional = append(optional, launch.Place{At: filepath.Join(filepath.Dir(path), "gconv"), Access: readDir})
 		}
 	}
 	for i := range places {

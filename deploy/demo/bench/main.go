@@ -17,13 +17,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/twokey/twokey/deploy/demo/house"
-	"github.com/twokey/twokey/session/psql"
 )
 
 func main() {
-	if psql.Main() { // this process was started as the launcher of a cage
-		return
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

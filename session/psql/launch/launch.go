@@ -1,4 +1,14 @@
-package psql
+// Package launch is the launcher: this binary, run again as the process that
+// will be psql, puts the cage on itself and executes psql in it.
+//
+// Its one idea: it starts before the rest of the program does. A hundred
+// packages that psql has no use for would cost more than all of the cage when
+// they make their tables, so this one imports next to nothing and acts in its
+// init, which the order of initialization (Go specification, "Program
+// initialization": by import path, as soon as what is imported is ready) lets
+// come before nearly all of them. It is the one init of this house. Whatever
+// imports package psql is a launcher when it is called by Name.
+package launch
 
 import (
 	"encoding/json"
@@ -13,20 +23,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file is the launcher: this binary, run again as the process that will
-// be psql, puts the cage on itself and executes psql in it.
+// Name is the zeroth argument of a launcher.
+const Name = "twokey-cage"
 
-const launcherName = "twokey-cage"
+// Status is what the launcher exits with when it cannot cage psql.
+const Status = 111
 
-// launcherStatus is what the launcher exits with when it cannot cage psql.
-const launcherStatus = 111
-
-// order is what the launcher is told, as JSON in its first argument; psql's own
+// Order is what the launcher is told, as JSON in its first argument; psql's own
 // follow. There is no secret in it: argv can be read by anyone on the machine.
-type order struct {
+type Order struct {
 	Psql   string
 	Env    []string
-	Places []place // all that psql may open; the gateway's folder among them
+	Places []Place // all that psql may open; the gateway's folder among them
 	Socket string  // the gateway's folder
 	Off    bool
 	ABI    int
@@ -34,28 +42,37 @@ type order struct {
 	UID    int  // nobody else runs as this user; zero: as twokey
 }
 
-// Main must be the first thing main does. In a process that was started as
-// the launcher it never returns; in any other it returns false.
-func Main() bool {
-	if os.Args[0] != launcherName {
-		return false
+// Place is a file or a folder with all in it.
+type Place struct {
+	At     string
+	Real   string // where it is once no link is left; empty: the same
+	Access uint64 // in Landlock's words
+	Within bool   // another place holds it already
+}
+
+func init() {
+	if os.Args[0] == Name {
+		run(os.Args[1:])
 	}
+}
+
+// run never returns.
+func run(args []string) {
 	runtime.LockOSThread() // namespaces, Landlock and seccomp are put on this thread, which then is psql
-	if len(os.Args) < 2 {  // it is only tried whether it may leave the machine
+	if len(args) == 0 {    // it is only tried whether it may leave the machine
 		if err := leave(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(launcherStatus)
+			os.Exit(Status)
 		}
 		os.Exit(0)
 	}
-	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(os.Args[1], os.Args[2:]))
-	os.Exit(launcherStatus)
-	return true
+	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(args[0], args[1:]))
+	os.Exit(Status)
 }
 
 // launch returns only with an error.
 func launch(text string, args []string) error {
-	var o order
+	var o Order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
@@ -87,11 +104,11 @@ func launch(text string, args []string) error {
 // which alone lives on when it becomes psql.
 var steps = []struct {
 	what string
-	take func(order) error
+	take func(Order) error
 }{
-	{"closing descriptors", func(order) error { return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) }},
+	{"closing descriptors", func(Order) error { return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) }},
 	{"standing back", standBack},
-	{"leaving the machine", func(o order) error {
+	{"leaving the machine", func(o Order) error {
 		if !o.Apart {
 			return nil
 		}
@@ -100,7 +117,7 @@ var steps = []struct {
 	{"limits", limit},
 	{"privileges", forgo},
 	{"user", become},
-	{"landlock", func(o order) error {
+	{"landlock", func(o Order) error {
 		if o.Off {
 			return nil
 		}
@@ -112,30 +129,30 @@ var steps = []struct {
 // goes first when the machine has no memory left (proc(5)).
 const (
 	niceness    = 5
-	oomScoreAdj = 1000
+	OOMScoreAdj = 1000
 )
 
 // standBack must come while /proc is there. Where the kernel shares processor
 // time between terminal sessions first, psql's session stands back too; it takes
 // that from users without privileges only now and then, and then psql's session
 // has the share of any other.
-func standBack(order) error {
-	if err := os.WriteFile("/proc/self/oom_score_adj", fmt.Append(nil, oomScoreAdj), 0); err != nil {
+func standBack(Order) error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", fmt.Append(nil, OOMScoreAdj), 0); err != nil {
 		return err
 	}
 	err := os.WriteFile("/proc/self/autogroup", fmt.Append(nil, niceness), 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EAGAIN) {
 		return err
 	}
-	nice, err := behind()
+	nice, err := Behind()
 	if err != nil {
 		return err
 	}
 	return unix.Setpriority(unix.PRIO_PROCESS, 0, nice)
 }
 
-// behind is the priority of a process that stands back behind this one.
-func behind() (nice int, err error) {
+// Behind is the priority of a process that stands back behind this one.
+func Behind() (nice int, err error) {
 	kernels, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call's, from 40, the highest, to 1
 	return min(20-kernels+niceness, 19), err
 }
@@ -144,7 +161,7 @@ func behind() (nice int, err error) {
 // machine, those that a service manager gave to twokey, and those of programs
 // that have more than their user. A user of psql's own is yet to be had, and
 // its capabilities end with that.
-func forgo(o order) error {
+func forgo(o Order) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
@@ -160,7 +177,7 @@ func forgo(o order) error {
 // become changes to psql's own user, if it has one, and sees to it that psql
 // dies with twokey: a new user has to ask for that again. Should twokey die just
 // before, psql finds nobody at its gateway and its input closed.
-func become(o order) error {
+func become(o Order) error {
 	if o.UID != 0 {
 		id := uintptr(o.UID)
 		for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
@@ -178,7 +195,7 @@ func become(o order) error {
 }
 
 // limit sets the resource limits (getrlimit(2)).
-func limit(o order) error {
+func limit(o Order) error {
 	if o.Off {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package psql
+package launch
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package psql
+package launch
 
 import (
 	"fmt"
@@ -11,15 +11,16 @@ import (
 // may have no network and no signals. Everything this kernel can forbid is
 // forbidden; what psql needs is allowed again.
 
-// minABI has scopes for abstract unix sockets and signals (Linux 6.12).
-// socketABI also forbids unix sockets that have a path (Linux 7.1); before it
+// MinABI has scopes for abstract unix sockets and signals (Linux 6.12).
+// SocketABI also forbids unix sockets that have a path (Linux 7.1); before it
 // the private folders and the gateways' check of the process do.
 const (
-	minABI    = 6
-	socketABI = 9
+	MinABI    = 6
+	SocketABI = 9
 )
 
-func landlockABI() (int, error) {
+// LandlockABI is the version that this kernel has, or why it has none.
+func LandlockABI() (int, error) {
 	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if e != 0 {
 		return 0, fmt.Errorf("this kernel has no Landlock (%w): psql cannot be caged; use a kernel with it, or say `cage: off`", e)
@@ -27,13 +28,13 @@ func landlockABI() (int, error) {
 	return int(v), nil
 }
 
-func landlock(o order) error {
+func landlock(o Order) error {
 	attr := unix.LandlockRulesetAttr{
 		Handled_access_fs:  unix.LANDLOCK_ACCESS_FS_IOCTL_DEV<<1 - 1, // execute is bit 0; ioctl_dev, of version 5, the last
 		Handled_access_net: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP,
 		Scoped:             unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL,
 	}
-	if o.ABI >= socketABI {
+	if o.ABI >= SocketABI {
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
 	}
 	fd, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
@@ -55,7 +56,7 @@ func landlock(o order) error {
 	return nil
 }
 
-func allow(ruleset int, p place) error {
+func allow(ruleset int, p Place) error {
 	fd, err := unix.Open(p.At, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.At, err)
