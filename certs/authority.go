@@ -63,6 +63,9 @@ type Options struct {
 	// SourceAddress binds an issued certificate to the address it was asked
 	// for from, and refuses one that is not bound.
 	SourceAddress bool
+	// SamePerson refuses whoever comes without that claim: a certificate from before
+	// it was configured would make two people of two accounts.
+	SamePerson bool
 	// Revoked may be nil.
 	Revoked *Revocations
 }

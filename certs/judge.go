@@ -62,7 +62,7 @@ func (a *Authority) judge(cert *ssh.Certificate, from string, now time.Time) (wh
 		func() error { return a.signed(cert, now) },
 		func() error { return a.inTime(cert, now) },
 		func() error { return a.exact(cert, from) },
-		func() error { who, err = carried(cert); return err },
+		func() error { who, err = a.carried(cert); return err },
 		func() error { return a.revoked(cert, who) },
 	} {
 		if err := check(); err != nil {
@@ -160,7 +160,7 @@ func comesFrom(from, allowed string) bool {
 }
 
 // carried reads the identity out of the certificate.
-func carried(cert *ssh.Certificate) (session.Identity, error) {
+func (a *Authority) carried(cert *ssh.Certificate) (session.Identity, error) {
 	text, has := cert.Extensions[identityExtension]
 	if !has || len(text) > maxExtension {
 		return session.Identity{}, renew("it does not say who you are")
@@ -173,6 +173,9 @@ func carried(cert *ssh.Certificate) (session.Identity, error) {
 	}
 	if !who.Valid() || !clean(who.Name) || who.Credential != (session.Credential{}) {
 		return session.Identity{}, renew("it names nobody")
+	}
+	if a.o.SamePerson && who.SamePerson == "" {
+		return session.Identity{}, renew("it does not tell you from other accounts of yours, as it must here now")
 	}
 	if cert.ValidPrincipals[0] != who.Name {
 		return session.Identity{}, renew("it is not for the person it names")

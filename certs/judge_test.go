@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"math/big"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,8 @@ func says(text string) func(*ssh.Certificate) {
 func matrix(t *testing.T) []judged {
 	stranger, rsa := newKey(t), rsaKey(t)
 	bound := func(o *certs.Options) { o.SourceAddress = true }
+	apart := func(o *certs.Options) { o.SamePerson = true }
+	weak, nested := weakKey(t), certified(t)
 	return []judged{
 		{name: "as issued"},
 		{name: "in its last second", spoil: func(c *ssh.Certificate) { c.ValidBefore = unix(time.Second) }},
@@ -112,6 +115,19 @@ func matrix(t *testing.T) []judged {
 			carry(who)(c)
 			c.ValidPrincipals = []string{who.Name}
 		}, want: "names nobody"},
+		{name: "told apart, as asked", options: apart},
+		{name: "from before people were told apart", options: apart, spoil: func(c *ssh.Certificate) {
+			who := alice
+			who.SamePerson, who.Credential = "", session.Credential{}
+			carry(who)(c)
+		}, want: "does not tell you from other accounts"},
+		{name: "an RSA-1024 key", spoil: func(c *ssh.Certificate) { c.Key = weak }, want: "type ssh-rsa"},
+		{name: "for a certificate", after: func(c *ssh.Certificate) { c.Key = nested }, want: "which is not accepted here"},
+		{name: "an issuer without a subject", spoil: says(`{"issuer":"i","name":"alice@example.com"}`), want: "names nobody"},
+		{name: "a name of nothing to see", spoil: func(c *ssh.Certificate) {
+			carry(session.Identity{Issuer: "i", Subject: "s", Name: "\u2800"})(c)
+			c.ValidPrincipals = []string{"\u2800"}
+		}, want: "names nobody"},
 		{name: "an identity that claims a connection", spoil: carry(alice), want: "names nobody"},
 
 		{name: "revoked", options: func(o *certs.Options) {
@@ -124,6 +140,27 @@ func matrix(t *testing.T) []judged {
 			o.Revoked = revoked(certs.Revocation{Person: "al", Issuer: "https://other.example", Subject: alice.Subject, By: "sam"})
 		}},
 	}
+}
+
+// weakKey is RSA with 1024 bits, as it is on the wire: Go makes none any more.
+func weakKey(t *testing.T) ssh.PublicKey {
+	modulus := make([]byte, 129)
+	modulus[1], modulus[128] = 0xc5, 1
+	key, err := ssh.ParsePublicKey(ssh.Marshal(struct {
+		Type string
+		E    *big.Int
+		N    *big.Int
+	}{ssh.KeyAlgoRSA, big.NewInt(65537), new(big.Int).SetBytes(modulus)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// certified is a key that is a certificate itself.
+func certified(t *testing.T) ssh.PublicKey {
+	a, _ := newAuthority(t)
+	return issue(t, a, newKey(t).PublicKey())
 }
 
 // ours is the user CA's key; judge keeps it in the key ID, which nothing reads.

@@ -40,7 +40,8 @@ func (c claims) samePerson(claim string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if value = strings.ToLower(strings.TrimSpace(value)); value == "" {
+	// By way of capitals, as some letters have two small forms (s and ſ, σ and ς).
+	if value = strings.ToLower(strings.ToUpper(strings.TrimSpace(value))); value == "" {
 		return "", refuse("the identity provider does not say your %s, by which people are told apart here; ask an admin to have it set", claim)
 	}
 	return value, nil

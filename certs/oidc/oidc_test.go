@@ -211,6 +211,7 @@ func TestNamesAndNumbers(t *testing.T) {
 		"an employee is a number":        {with("employee_id", 1001), nil, func(w session.Identity) bool { return w.SamePerson == "1001" }},
 		"an employee is a long number":   {with("employee_id", uint64(12345678901234567891)), nil, func(w session.Identity) bool { return w.SamePerson == "12345678901234567891" }},
 		"an employee is spelled apart":   {with("employee_id", " AB-1001 "), nil, func(w session.Identity) bool { return w.SamePerson == "ab-1001" }},
+		"an employee in odd letters":     {with("employee_id", "Empſ-ς\u212a1"), nil, func(w session.Identity) bool { return w.SamePerson == "emps-σk1" }},
 		"nobody is told apart by config": {with("employee_id", nil), func(c *oidc.Config) { c.Claims.SamePerson = "" }, func(w session.Identity) bool { return w.SamePerson == "" }},
 		"one group is a list":            {with("groups", "dba"), nil, func(w session.Identity) bool { return reflect.DeepEqual(w.Groups, []string{"dba"}) }},
 		"groups are exact":               {with("groups", []string{"DBA", " dba", "dba", "dba"}), nil, func(w session.Identity) bool { return reflect.DeepEqual(w.Groups, []string{"DBA", " dba", "dba"}) }},

@@ -225,7 +225,7 @@ func openCertificates(c *Config, revoked *certs.Revocations) (*certs.Authority, 
 		return nil, nil, nil, err
 	}
 	authority, err := certs.NewAuthority(certs.Options{
-		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress, Revoked: revoked,
+		UserCA: userCA, HostCA: hostCA, TTL: c.Certificates.TTL, SourceAddress: c.Certificates.SourceAddress, SamePerson: c.Login.Claims.SamePerson != "", Revoked: revoked,
 		OldUserCAs: old, OtherHostCAs: others,
 	})
 	if err != nil {
