@@ -36,7 +36,7 @@ func (s *Server) admitBehind(nc net.Conn) {
 	go func() { // Shutdown waits for it: roll.expect counted it in
 		defer s.roll.expected()
 		said := proxyproto.NewConn(nc, proxyproto.WithPolicy(proxyproto.REQUIRE),
-			proxyproto.SetReadHeaderTimeout(headerPatience), proxyproto.ValidateHeader(secondVersion))
+			proxyproto.SetReadHeaderTimeout(headerPatience), proxyproto.ValidateHeader(tells))
 		if said.ProxyHeader() == nil {
 			s.refuseConnection(nc, nc.RemoteAddr().String(), errors.New("the proxy did not say whom it brings (PROXY protocol, version 2)"))
 			return
@@ -45,9 +45,16 @@ func (s *Server) admitBehind(nc net.Conn) {
 	}()
 }
 
-func secondVersion(h *proxyproto.Header) error {
-	if h.Version != 2 {
+// tells takes a client's address, or LOCAL, by which the proxy speaks for itself.
+// For anything between, the limits would count for the proxy.
+func tells(h *proxyproto.Header) error {
+	switch source, tcp := h.SourceAddr.(*net.TCPAddr); {
+	case h.Version != 2:
 		return errors.New("version 2 it must be")
+	case h.Command.IsLocal():
+		return nil
+	case !tcp || source.IP.IsUnspecified():
+		return errors.New("the client's address is missing")
 	}
 	return nil
 }

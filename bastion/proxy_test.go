@@ -88,6 +88,12 @@ func TestWhatAProxyMustSay(t *testing.T) {
 		{"no header is refused", "127.0.0.7", []byte("SSH-2.0-x\r\n"), false},
 		{"garbage is refused", "127.0.0.7", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\xff\xff\xff"), false},
 		{"a health check of the proxy's own is served", "127.0.0.7", []byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"), true},
+		{"an address of no kind is refused", "127.0.0.7", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00"), false},
+		{"a path is refused", "127.0.0.7", append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8"), make([]byte, 216)...), false},
+		{"UDP is refused", "127.0.0.7", append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c"), 203, 0, 113, 9, 203, 0, 113, 1, 1, 1, 0, 22), false},
+		{"nowhere is refused", "127.0.0.7", append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), make([]byte, 12)...), false},
+		{"an address cut short is refused", "127.0.0.7", append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x04"), 203, 0, 113, 9), false},
+		{"what else a proxy says is passed over", "127.0.0.7", append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x10"), 203, 0, 113, 9, 203, 0, 113, 1, 1, 1, 0, 22, 0xee, 0, 1, 'x'), true},
 		{"anybody else comes without", "127.0.0.1", nil, true},
 	} {
 		if got := greeted(h.connect(c.from, c.first)); got != c.in {
