@@ -407,9 +407,34 @@ func (a *Archive) segment(ctx context.Context, place string, s Segment) ([]byte,
 	return stored, err
 }
 
+// swells reports whether JSON becomes far more in memory than it is here: [{},{},{}
+// and so on, a hundredfold. In a manifest, an object has 64 bytes and a value 8, and
+// more, or there are few.
+func swells(data []byte) bool {
+	objects, values := len(data)/64+1000, len(data)/8+1000
+	within := false // a string
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case within && c == '\\':
+			i++
+		case c == '"':
+			within = !within
+		case within:
+		case c == '{':
+			objects--
+		case c == ',':
+			values--
+		}
+	}
+	return objects < 0 || values < 0
+}
+
 // parseManifest reads a manifest and checks what would make reading on
 // dangerous: its version, and the names and sizes of segments.
 func parseManifest(data []byte) (*Manifest, error) {
+	if swells(data) {
+		return nil, errors.New("the manifest is made of more parts than one can be")
+	}
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, fmt.Errorf("the manifest can not be read: %w", err)

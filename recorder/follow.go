@@ -75,6 +75,13 @@ func (a *Archive) Sealed(ctx context.Context, id string) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
 	}
+	proven, err := a.proven(ctx, place, data)
+	if err == nil && !proven && len(data) > mostUnproven {
+		err = fmt.Errorf("its manifest is by no key that is trusted, and has %d bytes: it is not read", len(data))
+	}
+	if err != nil {
+		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
+	}
 	m, err := parseManifest(data)
 	if err == nil && m.Session.ID != id {
 		err = fmt.Errorf("its manifest is that of %.40q", m.Session.ID)
@@ -83,14 +90,15 @@ func (a *Archive) Sealed(ctx context.Context, id string) (Sealed, error) {
 		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
 	}
 	s := m.sealed()
-	switch proven, err := a.proven(ctx, place, data); {
-	case err != nil:
-		return Sealed{}, fmt.Errorf("recording %s: %w", id, err)
-	case !proven:
+	if !proven {
 		s.Flags = append([]string{session.UnprovenFlag}, s.Flags...)
 	}
 	return s, nil
 }
+
+// mostUnproven is how large a manifest may be, in bytes, that is read only to list
+// that it is not proven.
+const mostUnproven = 1 << 20
 
 // proven reports whether a manifest is signed by a trusted key, or no key is
 // trusted at all. An error means that the store does not tell.
