@@ -21,6 +21,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 TOOLS := $(VERSITYGW) $(STATICCHECK) $(GOVULNCHECK)
 
 XTERM := shadow/testdata/xterm/node_modules/.package-lock.json
+PLAYER := shadow/testdata/player/node_modules/.package-lock.json
 
 # stamp names the file that says which version of a tool is in bin.
 stamp = bin/.$(notdir $(1))
@@ -42,7 +43,7 @@ help: ## this text
 build: ## bin/twokey, one static binary
 	$(GO) build -o bin/twokey ./cmd/twokey
 
-deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp $(XTERM) $(SECOND)/node_modules ## install what is missing: Debian packages, an S3 server, linters, two identity providers, another emulator
+deps: debian $(foreach t,$(TOOLS),$(call stamp,$(t))) bin/demo-idp $(XTERM) $(PLAYER) $(SECOND)/node_modules ## install what is missing: Debian packages, an S3 server, linters, two identity providers, another emulator, a player
 
 debian:
 	@$(DEMO)/deps.sh
@@ -58,6 +59,11 @@ $(foreach t,$(TOOLS),$(eval $(call tool,$(t))))
 # The emulator that tests hold the screen model against, from npm.
 $(XTERM): shadow/testdata/xterm/package-lock.json | debian
 	cd shadow/testdata/xterm && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# The player that exported recordings are handed to, from npm.
+$(PLAYER): shadow/testdata/player/package-lock.json | debian
+	cd shadow/testdata/player && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 # An identity provider that is not Go's, from npm.

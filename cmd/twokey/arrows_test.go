@@ -53,6 +53,7 @@ var testArrows = map[string][]string{
 	"recorder":       {"recorder/store/storetest"},
 	"recorder/index": {"recorder/store"},
 	"recorder/store": {"recorder/store/storetest"},
+	"shadow":         {"recorder", "recorder/store"}, // an export, for other players
 	"cmd/twokey":     {"session/pgwire/pgtest", "recorder/store/storetest", "session/psql/launch"},
 }
 
