@@ -16,6 +16,9 @@ var mistakes = []struct {
 	{"an unknown key with no near one", "auditors: {groups", "watchers: {groups", []string{
 		`twokey.yaml:17:1: unknown key "watchers" in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor`,
 	}},
+	{"what is no key at all", "auditors: {groups", `"root:*:20228:0:99999:7::": {groups`, []string{
+		`twokey.yaml:17:1: unknown key in the configuration; allowed: ssh, http, state, login, certificates, recordings, auditors, admins, targets, cage, history, drain, notify, monitor`,
+	}},
 	{"an unknown key in a section", `{listen: ":2222"`, `{lisen: ":2222"`, []string{
 		`twokey.yaml:1:9: unknown key "lisen" in ssh (did you mean "listen"?); allowed: listen, host_key, name, proxies`,
 	}},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -320,9 +321,17 @@ func (v entry) fields(list ...field) {
 // probably meant, whose absence then needs no line of its own.
 func (v entry) unknown(p entry, allowed []string) (meant string) {
 	meant = nearest(p.name, allowed)
-	v.mistake(p.key, "unknown key %s in %s%s; allowed: %s", quoted(p.name), v.name, suggestion(p.name, allowed), strings.Join(allowed, ", "))
+	name := " " + quoted(p.name)
+	if !keyName.MatchString(p.name) {
+		name = ""
+	}
+	v.mistake(p.key, "unknown key%s in %s%s; allowed: %s", name, v.name, suggestion(p.name, allowed), strings.Join(allowed, ", "))
 	return meant
 }
+
+// keyName is what a key that somebody meant looks like. Other text is not repeated: the
+// file may be none of ours, and hold what is not for whoever started this.
+var keyName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,39}$`)
 
 // pairs returns the keys and values of a mapping, the first of doubled ones.
 // It returns false when the value is no mapping.

@@ -49,6 +49,9 @@ func initCommand() *cobra.Command {
 			"configuration so that nobody is locked out in between.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if dir == "" {
+				return errors.New("into which folder? twokey init --dir DIR")
+			}
 			if rotate != "" {
 				return runRotate(c.OutOrStdout(), dir, rotate, time.Now())
 			}
@@ -58,7 +61,6 @@ func initCommand() *cobra.Command {
 	c.Flags().StringVar(&dir, "dir", "", "the folder for configuration and keys")
 	c.Flags().StringVar(&host, "host", "bastion.example.com", "the name people will type after ssh")
 	c.Flags().StringVar(&rotate, "rotate", "", "make this `key` anew: user_ca, host_ca, recording or host")
-	c.MarkFlagRequired("dir")
 	return c
 }
 

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"encoding/pem"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,6 +138,50 @@ func TestInitRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What somebody who has just begun gets wrong is answered with what to do.
+func TestTheFirstMistakes(t *testing.T) {
+	dir := t.TempDir()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	locked, err := ssh.MarshalPrivateKeyWithPassphrase(newEd25519(t), "", []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := Secret{File: filepath.Join(dir, "key")}
+	if err := os.WriteFile(key.File, pem.EncodeToMemory(locked), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := rootCommand()
+	root.SetArgs([]string{"init"})
+	_, noConfig := loadConfig(filepath.Join(dir, "twokey.yaml"))
+	_, noPort := listen("ssh", taken.Addr().String())
+	_, noKey := key.signer("ssh.host_key")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{root.Execute(), "into which folder? twokey init --dir DIR"},
+		{noConfig, "name it with --config, or make one with twokey init"},
+		{noPort, "ssh.listen: another program has " + taken.Addr().String() + " already"},
+		{noKey, "has a passphrase, and nobody is here to type it"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("got %v, want %q", c.err, c.want)
+		}
+	}
+}
+
+func newEd25519(t *testing.T) ed25519.PrivateKey {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 func TestInitKeysAreEd25519(t *testing.T) {

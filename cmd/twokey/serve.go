@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -129,17 +130,17 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.opener, err = newOpener(c, d.cage, d.recorder.Node(), d.log); err != nil {
 		return err
 	}
-	if d.door, err = net.Listen("tcp", c.SSH.Listen); err != nil {
-		return fmt.Errorf("ssh: %w", err)
+	if d.door, err = listen("ssh", c.SSH.Listen); err != nil {
+		return err
 	}
-	if d.web, err = net.Listen("tcp", c.HTTP.Listen); err != nil {
-		return fmt.Errorf("http: %w", err)
+	if d.web, err = listen("http", c.HTTP.Listen); err != nil {
+		return err
 	}
 	meter := metrics.New(metrics.Options{Sessions: &d.sessions, Version: version(), Cage: d.cage.String(), Confined: !c.Cage.Off})
 	if c.Monitor.Listen != "" {
 		d.monitor = monitor(c, meter.Handler())
-		if d.watch, err = net.Listen("tcp", c.Monitor.Listen); err != nil {
-			return fmt.Errorf("monitor: %w", err)
+		if d.watch, err = listen("monitor", c.Monitor.Listen); err != nil {
+			return err
 		}
 	}
 	destinations, err := c.destinations()
@@ -159,6 +160,20 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		NewID: func() (string, string) { return ulid.Make().String(), d.sessions.NewCode() },
 	})
 	return err
+}
+
+// listen opens a port of the configuration's section of this name.
+func listen(section, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s.listen: another program has %s already, perhaps a twokey that still runs; ss -ltnp shows which", section, address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s.listen: this user may not listen on %s; ports below 1024 take root, or CAP_NET_BIND_SERVICE", section, address)
+	case err != nil:
+		return nil, fmt.Errorf("%s.listen: %w", section, err)
+	}
+	return l, nil
 }
 
 // openCage finds psql and lets the canary try its cage.
@@ -242,8 +257,11 @@ func (s Secret) signer(name string) (ssh.Signer, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	key, err := ssh.ParsePrivateKey([]byte(text))
+	if locked := (*ssh.PassphraseMissingError)(nil); errors.As(err, &locked) {
+		return nil, fmt.Errorf("%s: the key in the %s has a passphrase, and nobody is here to type it; take it away (ssh-keygen -p), or put the key behind an ssh-agent", name, s)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %s is no private key in OpenSSH's format: %w", name, s, err)
 	}
 	return key, nil
 }
