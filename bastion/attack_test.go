@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -268,4 +269,46 @@ func TestANetworkOfStrangersDisturbsNoLogin(t *testing.T) {
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Errorf("she reads %q", out)
 	}
+}
+
+// Any number of browsers that keep a connection and ask for nothing: the first of them
+// go, and whoever needs a page for their login gets it.
+func TestIdleBrowsersGiveWay(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bastion.NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page") }))
+	go s.Serve(l) // ends with Close
+	defer s.Close()
+	var first, last net.Conn
+	for i := range 600 {
+		nc, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(i%7), 9)}}).Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		io.WriteString(nc, "GET / HTTP/1.1\r\nHost: b\r\n\r\n")
+		if !strings.Contains(reply(nc), "page") {
+			t.Fatalf("no page for browser %d", i)
+		}
+		if last = nc; first == nil {
+			first = nc
+		}
+	}
+	if !hungUp(first) {
+		t.Error("the first of 600 is still there")
+	}
+	io.WriteString(last, "GET / HTTP/1.1\r\nHost: b\r\n\r\n")
+	if !strings.Contains(reply(last), "page") {
+		t.Error("the last of 600 is not")
+	}
+}
+
+// reply is what a server has answered by now.
+func reply(nc net.Conn) string {
+	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 4<<10)
+	n, _ := nc.Read(buf)
+	return string(buf[:n])
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -276,8 +277,10 @@ func (l *Logins) show(w http.ResponseWriter, status int, p page) {
 
 // NewHTTPServer is an http.Server with every limit set.
 func NewHTTPServer(h http.Handler) *http.Server {
+	browsers := &browsers{all: map[net.Conn]browser{}, crowd: crowd{}}
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		ConnState: browsers.note,
 	}
 }
