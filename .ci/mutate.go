@@ -15,10 +15,12 @@ import (
 )
 
 // mutation is one paragraph: "# what breaks", the file, lines to take out
-// behind "-" and to put in behind "+".
+// behind "-" and to put in behind "+"; behind "? " the tests (go test -run) one of
+// which must notice, where not any of the package will do.
 type mutation struct {
 	what, file string
 	from, to   string
+	tests      string
 }
 
 func main() {
@@ -64,6 +66,8 @@ func parse(paragraph string) (m mutation) {
 		switch {
 		case strings.HasPrefix(line, "# "):
 			m.what = line[2:]
+		case strings.HasPrefix(line, "? "):
+			m.tests = line[2:]
 		case strings.HasPrefix(line, "-"):
 			m.from += line[1:] + "\n"
 		case strings.HasPrefix(line, "+"):
@@ -81,21 +85,24 @@ func (m mutation) try() string {
 	if err != nil || strings.Count(string(source), m.from) != 1 {
 		return "NOT FOUND"
 	}
-	dir, err := os.MkdirTemp("", "mutate")
+	tmp, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return err.Error()
 	}
-	defer os.RemoveAll(dir)
-	broken, overlay := filepath.Join(dir, "broken.go"), filepath.Join(dir, "overlay.json")
+	defer os.RemoveAll(tmp)
+	broken, overlay := filepath.Join(tmp, "broken.go"), filepath.Join(tmp, "overlay.json")
 	from, _ := filepath.Abs(m.file)
 	list, _ := json.Marshal(map[string]map[string]string{"Replace": {from: broken}})
 	os.WriteFile(broken, []byte(strings.Replace(string(source), m.from, m.to, 1)), 0o600)
 	os.WriteFile(overlay, list, 0o600)
-	pkg := "./" + filepath.Dir(m.file)
-	if out, err := exec.Command("go", "vet", "-overlay", overlay, pkg).CombinedOutput(); err != nil && !strings.Contains(string(out), "unreachable") {
+	dir, tested := filepath.Dir(m.file), filepath.Dir(m.file)
+	for tests, _ := filepath.Glob(filepath.Join(tested, "*_test.go")); tests == nil && tested != "."; tests, _ = filepath.Glob(filepath.Join(tested, "*_test.go")) {
+		tested = filepath.Dir(tested) // a part of another package, whose tests are its own
+	}
+	if out, err := exec.Command("go", "vet", "-overlay", overlay, "./"+dir).CombinedOutput(); err != nil && !strings.Contains(string(out), "unreachable") {
 		return "BROKEN " + string(out)
 	}
-	out, err := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=2m", pkg).CombinedOutput()
+	out, err := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=2m", "-run", m.tests, "./"+tested).CombinedOutput()
 	switch {
 	case err == nil:
 		return "SURVIVED"

@@ -176,6 +176,24 @@ func TestOwnUser(t *testing.T) {
 	}
 }
 
+func TestNoTwoPsqlsHaveOneUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	c := newCage(t)
+	for given := map[int]bool{}; ; {
+		uid, release, err := c.Reserve()
+		if err != nil {
+			return // there are no more
+		}
+		defer release()
+		if given[uid] {
+			t.Fatalf("two psqls run as %d", uid)
+		}
+		given[uid] = true
+	}
+}
+
 func TestInForce(t *testing.T) {
 	s := open(t, newCage(t), toCluster())
 	io.WriteString(writer{s}, "\\echo here\n")

@@ -32,6 +32,7 @@ var wants = map[string]string{
 	"listen":                   `serve()`,
 	"memory file":              `syscall(SYS_memfd_create, "x", 0)`,
 	"trace":                    `trace()`,
+	"signal to its group":      `kill(0, 0)`,
 	"another's memory":         `peek()`,
 	"io_uring":                 `syscall(SYS_io_uring_setup, 4, ring)`,
 	"change of namespace":      `unshare(CLONE_FS)`,
