@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Mutate breaks the promises one by one, as .ci/mutations says, and expects a
 // test to notice each time. It changes no file: the compiler is given an overlay.
 package main
