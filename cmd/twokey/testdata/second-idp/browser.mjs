@@ -11,9 +11,14 @@ const profile = mkdtempSync(join(tmpdir(), 'twokey-browser-'));
 const chromium = spawn('chromium', [
   '--headless', '--remote-debugging-pipe', `--user-data-dir=${profile}`, '--no-first-run', '--disable-gpu', '--window-size=900,900',
   '--no-sandbox', // the tests run as root too; it sees nothing but this machine
-], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true }); // a group of its own, to end with its helpers
-// They may write into the profile for a moment after it is gone.
-const end = (status) => { chromium.on('exit', () => { rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }); process.exit(status); }); process.kill(-chromium.pid, 'SIGKILL'); };
+], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true }); // a group of its own, with its helpers
+const end = (status) => {
+  process.kill(-chromium.pid, 'SIGKILL'); // its helpers too: they write into the profile for as long as they live
+  chromium.on('exit', () => {
+    try { rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }); } catch (e) { console.error(`left behind: ${e.message}`); }
+    process.exit(status);
+  });
+};
 setTimeout(() => { console.error('the browser took too long'); end(1); }, 60_000);
 
 let id = 0, read = '';
