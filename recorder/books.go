@@ -29,6 +29,26 @@ type books struct {
 	mu    sync.Mutex
 	head  heads
 	unfit bool // books.json does not know of the head yet
+
+	forked error // the store has other books of this node
+}
+
+// errForked is why a bastion opens nothing whose entries no ledger will ever hold.
+var errForked = errors.New("the store has another ledger of this bastion: its machine was put back to an earlier state, or a copy of it runs elsewhere, " +
+	"or somebody writes to the store. Make sure that no copy runs, keep its state directory for whoever looks into it, and start it with a new, empty state directory")
+
+// fork notes that the store holds another entry in the place of one of ours.
+func (b *books) fork(why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forked = fmt.Errorf("%w (%w)", errForked, why)
+}
+
+// intact returns nil while the ledger can be continued.
+func (b *books) intact() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.forked
 }
 
 type heads struct {
@@ -274,6 +294,9 @@ func (r *Recorder) sendWaiting() (left int) {
 	for _, name := range names {
 		if err := r.sendEntry(name); err != nil {
 			left++
+			if errors.Is(err, errTaken) {
+				r.books.fork(err)
+			}
 			r.o.Log.Warn("not stored yet", "what", "ledger entry "+name, "error", err)
 		}
 	}

@@ -186,6 +186,9 @@ func (r *Recorder) begin(ctx context.Context, want session.Request) (*Tape, erro
 	if _, err := ulid.ParseStrict(want.ID); err != nil {
 		return nil, fmt.Errorf("the session ID %.40q is no ULID", want.ID)
 	}
+	if err := r.books.intact(); err != nil {
+		return nil, err
+	}
 	if !r.take(want.ID) {
 		return nil, errors.New("the recorder is stopping, or knows this session already")
 	}

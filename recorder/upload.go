@@ -24,6 +24,9 @@ const (
 	lastPause  = 2 * time.Second
 )
 
+// errTaken is wrapped by put for a name under which other bytes lie, for ever.
+var errTaken = errors.New("the store holds something else")
+
 // put stores an object. That the very same bytes are there already is success:
 // an earlier attempt arrived without our hearing of it.
 func (r *Recorder) put(ctx context.Context, name string, data []byte) (version string, err error) {
@@ -36,7 +39,7 @@ func (r *Recorder) put(ctx context.Context, name string, data []byte) (version s
 	there, version, err := r.o.Store.Get(ctx, name, "", int64(len(data)))
 	switch {
 	case errors.Is(err, store.ErrTooLarge), err == nil && !bytes.Equal(there, data):
-		return "", fmt.Errorf("the store holds something else under the name %s", name)
+		return "", fmt.Errorf("%w under the name %s", errTaken, name)
 	case err != nil:
 		return "", err
 	}

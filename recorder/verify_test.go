@@ -811,6 +811,21 @@ func TestEventsOfARunningSession(t *testing.T) {
 	closed(t, r)
 }
 
+// An ID says when its session began, and anybody can draw one of the year 2099: what
+// lies there does not run for ever.
+func TestNothingRunsInTheFuture(t *testing.T) {
+	l := record(t, 1).copy()
+	id, err := ulid.New(ulid.Timestamp(time.Now().AddDate(70, 0, 0)), ulid.DefaultEntropy())
+	check(err)
+	place := "sessions/" + ulid.Time(id.Time()).UTC().Format("2006/01/02/") + id.String() + "/"
+	l.Tamper(place+"00000001.cast.zst", l.Object(l.segment(0, 1)))
+	var w strings.Builder
+	err = recorder.OpenArchive(l, trusted(), nil).Verify(t.Context(), nil, &w)
+	if !errors.As(err, &session.Unproven{}) || !strings.Contains(w.String(), id.String()+"  NOT PROVEN") {
+		t.Errorf("%v\n%s", err, w.String())
+	}
+}
+
 func sha(p []byte) string { return recorder.Hash(p) }
 
 func unhex(s string) []byte {
