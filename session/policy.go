@@ -111,7 +111,7 @@ func (n Need) fits(engineer, candidate Identity) string {
 	switch {
 	case theirs == "" || hers == "":
 		return "the identity provider does not say the " + n.Other + " of you both"
-	case theirs == hers:
+	case strings.EqualFold(strings.TrimSpace(theirs), strings.TrimSpace(hers)): // another spelling is no other team
 		return "you are of the same " + n.Other + " as the engineer"
 	}
 	return ""

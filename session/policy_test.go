@@ -76,6 +76,7 @@ func TestWhoMaySitDown(t *testing.T) {
 		"a dba and the cto, the cto":  {session.Quorum{{Count: 1, Groups: []string{"dba"}}, {Count: 1, Groups: []string{"cto"}}}, cto, true},
 		"a dba and the cto, bob":      {session.Quorum{{Count: 1, Groups: []string{"dba"}}, {Count: 1, Groups: []string{"cto"}}}, bob, false},
 		"another team, the same":      {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, of("pay", bob), false},
+		"another team, in capitals":   {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, of("PAY ", bob), false},
 		"another team, another":       {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, of("web", bob), true},
 		"another team, none known":    {session.Quorum{{Count: 2, Groups: []string{"engineering"}, Other: "team"}}, bob, false},
 		"nobody is asked for":         {nil, bob, false},
