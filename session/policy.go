@@ -99,7 +99,8 @@ func (q Quorum) String() string {
 	return strings.Join(words, ", and ")
 }
 
-// fits says why the candidate does not count for this need, or "".
+// fits says why the candidate does not count for this need, or "". Another spelling of
+// a team is no other team.
 func (n Need) fits(engineer, candidate Identity) string {
 	if !candidate.InAny(n.Groups) {
 		return "you are not in " + strings.Join(n.Groups, " or ")
@@ -111,7 +112,7 @@ func (n Need) fits(engineer, candidate Identity) string {
 	switch {
 	case theirs == "" || hers == "":
 		return "the identity provider does not say the " + n.Other + " of you both"
-	case strings.EqualFold(strings.TrimSpace(theirs), strings.TrimSpace(hers)): // another spelling is no other team
+	case strings.EqualFold(strings.TrimSpace(theirs), strings.TrimSpace(hers)):
 		return "you are of the same " + n.Other + " as the engineer"
 	}
 	return ""
