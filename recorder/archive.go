@@ -53,43 +53,6 @@ func OpenArchive(s store.Store, keys []ssh.PublicKey, books *Recorder) *Archive 
 	return &Archive{store: s, keys: keys, books: books, room: newRoom(roomForSegments)}
 }
 
-// List yields the sessions that have ended, newest first, as their manifests
-// tell them; signatures are not checked, and names and reasons are as the store
-// has them: clean them before a terminal sees them. An error is about one recording and
-// the sequence goes on behind it, unless the store itself can not be read.
-func (a *Archive) List(ctx context.Context) iter.Seq2[session.Summary, error] {
-	return func(yield func(session.Summary, error) bool) {
-		for place, err := range a.places(ctx) {
-			if err != nil {
-				yield(session.Summary{}, err)
-				return
-			}
-			s, err := a.summary(ctx, place)
-			if errors.Is(err, store.ErrNotExist) {
-				continue // it still runs, or is on its way
-			}
-			if !yield(s, err) || ctx.Err() != nil {
-				return
-			}
-		}
-	}
-}
-
-func (a *Archive) summary(ctx context.Context, place string) (session.Summary, error) {
-	data, _, err := a.store.Get(ctx, place+manifestName, "", maxManifest)
-	if err != nil {
-		return session.Summary{}, err
-	}
-	m, err := parseManifest(data)
-	if err != nil {
-		return session.Summary{}, fmt.Errorf("recording %s: %w", idOf(place), err)
-	}
-	if m.Session.ID != idOf(place) {
-		return session.Summary{}, fmt.Errorf("recording %s: its manifest is that of %.40q", idOf(place), m.Session.ID)
-	}
-	return m.Summary(), nil
-}
-
 // Summary returns what listings show of one session: by its manifest, proven where
 // keys are trusted, or by the beginning of its tape while it has none.
 func (a *Archive) Summary(ctx context.Context, id string) (session.Summary, error) {

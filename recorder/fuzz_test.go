@@ -82,7 +82,8 @@ func FuzzManifest(f *testing.F) {
 		}
 		for range a.Events(t.Context(), l.ids[0]) {
 		}
-		for range a.List(t.Context()) {
+		if _, err := a.Sealed(t.Context(), l.ids[0]); err == nil && report.Manifest == nil {
+			t.Errorf("listed, and not read: %q", report.Findings)
 		}
 		if len(report.Findings) > 0 {
 			return
