@@ -132,6 +132,23 @@ func TestTheKillKeyIsInSight(t *testing.T) {
 	}
 }
 
+// In a window that is too small keys act all the same, and show what they do.
+func TestKillInAWindowThatIsTooSmall(t *testing.T) {
+	v := shadow.NewView(session.Size{Cols: 80, Rows: 24})
+	b := sitDown(t, v, session.Size{Cols: 20, Rows: 5})
+	b.sees("^K kill")
+	b.types("\x0b")
+	b.sees("KILL (gate shut)")
+	b.types("\x03\x03") // Ctrl-C goes back from the reason, then asks whether to leave
+	b.sees("Leave? y leaves")
+	b.types("n")
+	b.sees("^K kill")
+	b.types("\x0bnow\r")
+	if !b.presses("", "kill now") {
+		t.Errorf("the seat did %q", b.seat.did())
+	}
+}
+
 func TestAQuestionInLines(t *testing.T) {
 	v := shadow.NewView(session.Size{})
 	asks(v, session.AskInfo{N: 1, Kind: session.AskRun, Text: "select 1;\n\x1b[2J", Params: []string{"x"}})

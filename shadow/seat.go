@@ -240,7 +240,7 @@ func (u *seatUI) key(k key) {
 	case u.prompt == leaving:
 		u.left = k == 'y' || k == 'Y' || k == keyLeave
 		u.prompt = watching
-	case k == keyEsc:
+	case k == keyEsc, k == keyStop:
 		u.prompt = watching
 	case k == keyEnter:
 		u.enter()
@@ -274,7 +274,7 @@ func (u *seatUI) command(k key) {
 		u.decide(k)
 	case keySay:
 		u.prompt, u.typed = saying, nil
-	case keyLeave:
+	case keyLeave, keyStop:
 		u.prompt = leaving
 	case '?':
 		u.open(help, u.view, u.size)
@@ -410,7 +410,7 @@ func (u *seatUI) rest(floods bool, done <-chan struct{}) bool {
 // frame sends what is different from the frame that is shown.
 func (u *seatUI) frame(shown frame) (frame, error) {
 	size, st := u.status(u.facts())
-	next := tooSmall(size)
+	next := tooSmall(size, st.bottom)
 	if roomy(size) {
 		next = u.view.draw(size, st)
 	}
@@ -437,8 +437,10 @@ func (u *seatUI) prove() string {
 	return text
 }
 
-func tooSmall(size session.Size) frame {
-	rows := []string{fit("Too small to watch in:", size.Cols), fit(fmt.Sprintf("make it %d x %d.", minCols, minRows), size.Cols), fit("^K kill", size.Cols)}
+// tooSmall is a window that nobody can watch in. What is typed there acts all the
+// same, so it is shown.
+func tooSmall(size session.Size, bottom string) frame {
+	rows := []string{fit("Too small to watch in:", size.Cols), fit(fmt.Sprintf("make it %d x %d.", minCols, minRows), size.Cols), bar + pad(bottom, size.Cols) + reset}
 	return frame{rows: rows[:max(min(size.Rows, len(rows)), 1)], y: -1}
 }
 

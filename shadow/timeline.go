@@ -144,7 +144,7 @@ func (u *replayUI) frame() error {
 		return nil
 	}
 	u.drawn, u.painted = s, now
-	next := tooSmall(u.size)
+	next := tooSmall(u.size, " q leave")
 	if roomy(u.size) {
 		next = u.picture()
 	}
