@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // This file is the writer's own account of a slice: what the manifest must say
-// about it. It is made from the bytes on disk, not from what passed by, so
-// that a slice found after a crash is judged like any other.
+// about it. While its session runs it is kept as events pass by, with a checksum that
+// the bytes on disk must have; a slice that is found after its session is read.
 
 // cut is a segment and what the manifest needs to know of its contents.
 type cut struct {
@@ -47,6 +48,20 @@ type slice struct {
 	digest
 	first, last time.Duration
 	lines       int
+
+	bytes int    // of the slice
+	check uint32 // CRC-32C of them
+}
+
+// wrote takes bytes into account that were written to the slice.
+func (s *slice) wrote(p []byte) {
+	s.bytes += len(p)
+	s.check = crc32.Update(s.check, crc32.MakeTable(crc32.Castagnoli), p)
+}
+
+// is reports whether these are the bytes that were written.
+func (s *slice) is(plain []byte) bool {
+	return len(plain) == s.bytes && crc32.Checksum(plain, crc32.MakeTable(crc32.Castagnoli)) == s.check
 }
 
 // account reads the lines of a slice. carry is that of the slice before. It
@@ -64,6 +79,7 @@ func account(plain []byte, carry map[string][]byte) (s slice, whole int) {
 		}
 		whole += len(line) + 1
 	}
+	s.wrote(plain[:whole])
 	return s, whole
 }
 
@@ -92,7 +108,7 @@ func (s *slice) line(p []byte) error {
 	case "o", "i":
 		delete(s.Carry, code)
 	case "e":
-		return s.object(at, data)
+		return s.object(data)
 	}
 	return nil
 }
@@ -135,32 +151,37 @@ func textLine(p []byte) (at time.Duration, code string, ok bool) {
 	return time.Duration(us) * time.Microsecond, code, code != ""
 }
 
-func (s *slice) object(at float64, data json.RawMessage) error {
+// object takes the event of an "e" line into account. Its time is taken already.
+func (s *slice) object(data json.RawMessage) error {
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
 		return err
 	}
 	var e struct {
-		Type      string                 `json:"type"`
-		Session   *About                 `json:"session"`
-		Stream    string                 `json:"stream"`
-		Base64    []byte                 `json:"base64"`
-		Who       string                 `json:"who"`
-		Identity  *session.Identity      `json:"identity"`
-		Statement *session.StatementInfo `json:"statement"`
-		Result    *session.ResultInfo    `json:"result"`
-		Cause     *session.Cause         `json:"cause"`
+		session.Event
+		Session *About `json:"session"`
+		Stream  string `json:"stream"`
+		Base64  []byte `json:"base64"`
 	}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		return err
 	}
-	switch session.EventType(e.Type) {
+	switch e.Type {
 	case typeBegin:
 		s.About = e.Session
 	case typeCarry:
 		s.Carry[e.Stream] = e.Base64
 	case typeRaw:
 		delete(s.Carry, e.Stream)
+	default:
+		s.count(e.Event)
+	}
+	return nil
+}
+
+// count takes an event into account.
+func (s *slice) count(e session.Event) {
+	switch e.Type {
 	case session.Statement:
 		if e.Statement != nil && e.Statement.Protocol != "parse" {
 			s.Totals.Statements++
@@ -168,7 +189,7 @@ func (s *slice) object(at float64, data json.RawMessage) error {
 	case session.Result:
 		s.Totals.result(e.Result)
 	case session.Join, session.Leave:
-		s.Seats = append(s.Seats, seatChange{At: at, Join: e.Type == string(session.Join), Who: e.Who, Identity: e.Identity})
+		s.Seats = append(s.Seats, seatChange{At: seconds(s.last), Join: e.Type == session.Join, Who: e.Who, Identity: e.Identity})
 	case session.Alarm:
 		s.Alarm = true
 	case session.End:
@@ -177,7 +198,6 @@ func (s *slice) object(at float64, data json.RawMessage) error {
 			s.End = &session.Cause{}
 		}
 	}
-	return nil
 }
 
 func (t *Totals) result(r *session.ResultInfo) {

@@ -65,6 +65,17 @@ func (x *encoder) encode(e session.Event) ([]byte, error) {
 	return x.line, nil
 }
 
+// carries are the runes, by stream, that are not whole.
+func (x *encoder) carries() map[string][]byte {
+	open := map[string][]byte{}
+	for _, s := range []*stream{&x.output, &x.input} {
+		if len(s.carry) > 0 {
+			open[string(s.code)] = bytes.Clone(s.carry)
+		}
+	}
+	return open
+}
+
 // flush returns the lines that end the streams: a rune that never became whole
 // is kept as raw bytes.
 func (x *encoder) flush(at time.Duration) []byte {

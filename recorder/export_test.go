@@ -114,3 +114,26 @@ func Glance(data []byte) (e session.Event, ok bool) { return glance(data) }
 func Split(line []byte) (at time.Duration, code string, data []byte, err error) {
 	return splitLine(line)
 }
+
+// Accounts is what the journal of a running tape says of its segments, and what one
+// would say who reads them.
+func Accounts(tape session.Tape, object func(name string) []byte) (kept, read []string) {
+	t := tape.(*Tape)
+	list, err := readJournal(t.dir)
+	if err != nil {
+		panic(err)
+	}
+	var carry map[string][]byte
+	for _, c := range list {
+		stored := object(t.store + c.Name())
+		plain, err := decompress(stored, nil)
+		if err != nil {
+			panic(err)
+		}
+		s, whole := account(plain, carry)
+		again := newCut(c.N, s, plain[:whole], stored, false)
+		again.Version, again.Stored, carry = c.Version, c.Stored, s.Carry
+		kept, read = append(kept, asJSON(c)), append(read, asJSON(again))
+	}
+	return kept, read
+}

@@ -25,11 +25,17 @@ type recording struct {
 	cuts  []cut // all segments, in order
 	sent  int   // how many of them the store has
 	carry map[string][]byte
-	plain []int // slices that are not segments yet
+	plain []left // slices that are not segments yet
 
 	sealed    session.Summary
 	wasSealed bool // properly, by its session
 	torn      bool // by a crash, in the middle
+}
+
+// left is a slice that is no segment yet.
+type left struct {
+	n int
+	slice
 }
 
 // finish brings a recording that has ended to the store, with its manifest and
@@ -90,8 +96,8 @@ func (r *Recorder) repair(id string, ended *session.Summary) (*recording, error)
 			return nil, err
 		}
 	}
-	for _, n := range rec.plain {
-		c, err := r.compress(rec.dir, n, rec.carry)
+	for _, p := range rec.plain {
+		c, err := r.compress(rec.dir, p.n, p.slice)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +127,8 @@ func (r *Recorder) load(rec *recording) (err error) {
 		return err
 	}
 	var segments []string
-	if rec.plain, segments, err = contents(rec.dir); err != nil {
+	var plain []int
+	if plain, segments, err = contents(rec.dir); err != nil {
 		return err
 	}
 	for _, c := range noted {
@@ -138,7 +145,7 @@ func (r *Recorder) load(rec *recording) (err error) {
 			}
 		}
 	}
-	return rec.trim()
+	return rec.trim(plain)
 }
 
 func (rec *recording) add(c cut) {
@@ -154,43 +161,40 @@ func (rec *recording) last() int {
 	return rec.cuts[len(rec.cuts)-1].N
 }
 
-// trim cuts slices to their last whole line and removes those that are empty
-// or segments already.
-func (rec *recording) trim() error {
-	var keep []int
-	for i, n := range rec.plain {
+// trim reads slices, cuts them to their last whole line, and removes those that are
+// empty or segments already.
+func (rec *recording) trim(slices []int) error {
+	carry := rec.carry
+	for i, n := range slices {
 		path := filepath.Join(rec.dir, sliceName(n))
 		plain, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		s, whole := account(plain, rec.carry)
+		s, whole := account(plain, carry)
 		unusable := whole == 0 || n == 1 && s.About == nil
 		switch {
-		case n <= rec.last(), unusable && i == len(rec.plain)-1:
+		case n <= rec.last(), unusable && i == len(slices)-1:
 			if err := os.Remove(path); err != nil {
 				return err
 			}
 			continue
 		case whole < len(plain):
-			rec.torn = rec.torn || i < len(rec.plain)-1
+			rec.torn = rec.torn || i < len(slices)-1
 			if err := os.Truncate(path, int64(whole)); err != nil {
 				return err
 			}
 			failpoint("trimmed", path)
 		}
-		keep = append(keep, n)
+		rec.plain, carry = append(rec.plain, left{n, s}), s.Carry
 	}
-	rec.plain = keep
 	return nil
 }
 
 // ended reports whether the tape has an end.
 func (rec *recording) ended() bool {
 	if n := len(rec.plain); n > 0 {
-		plain, err := os.ReadFile(filepath.Join(rec.dir, sliceName(rec.plain[n-1])))
-		s, _ := account(plain, nil)
-		return err == nil && s.End != nil
+		return rec.plain[n-1].End != nil
 	}
 	return rec.cuts[len(rec.cuts)-1].Digest.End != nil
 }
@@ -198,34 +202,35 @@ func (rec *recording) ended() bool {
 // end writes the end that the session did not: the cause it was sealed with,
 // or unclean.
 func (rec *recording) end() error {
-	n, at, carry := rec.last(), rec.lastTime(), rec.carry
-	for _, n = range rec.plain {
-		plain, err := os.ReadFile(filepath.Join(rec.dir, sliceName(n)))
-		if err != nil {
-			return err
-		}
-		s, _ := account(plain, carry)
-		carry = s.Carry
-		if s.lines > 0 {
-			at = s.last
-		}
-	}
 	if len(rec.plain) == 0 {
-		n++
-		rec.plain = []int{n}
+		rec.plain = []left{{n: rec.last() + 1, slice: slice{digest: digest{Carry: rec.carry}}}}
+	}
+	last, at := &rec.plain[len(rec.plain)-1], rec.lastTime()
+	for _, p := range rec.plain {
+		if p.lines > 0 {
+			at = p.last
+		}
 	}
 	cause := session.Cause{Code: session.Unclean, Text: "the bastion died; what it had written was sealed at its next start"}
 	if rec.wasSealed && rec.sealed.Cause != nil {
 		cause = *rec.sealed.Cause
 	}
 	x := newEncoder()
-	x.output.carry, x.input.carry = carry["o"], carry["i"]
+	x.output.carry, x.input.carry = last.Carry["o"], last.Carry["i"]
 	lines := slices.Clone(x.flush(at))
 	ending, err := x.encode(session.Event{At: at, Type: session.End, Cause: &cause})
 	if err != nil {
 		return err
 	}
-	return appendSlice(rec.dir, n, append(lines, ending...))
+	lines = append(lines, ending...)
+	if err := appendSlice(rec.dir, last.n, lines); err != nil {
+		return err
+	}
+	last.time(at.Truncate(time.Microsecond))
+	last.wrote(lines)
+	last.count(session.Event{At: at, Type: session.End, Cause: &cause})
+	last.Carry = x.carries()
+	return nil
 }
 
 func (rec *recording) lastTime() time.Duration {
@@ -245,15 +250,14 @@ func appendSlice(dir string, n int, lines []byte) error {
 	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
 }
 
-// compress turns a slice into a segment.
-func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, error) {
+// compress turns a slice into a segment, if it is what was written.
+func (r *Recorder) compress(dir string, n int, written slice) (cut, error) {
 	path := filepath.Join(dir, sliceName(n))
 	plain, err := os.ReadFile(path)
 	if err != nil {
 		return cut{}, err
 	}
-	s, whole := account(plain, carry)
-	if whole < len(plain) {
+	if !written.is(plain) {
 		return cut{}, fmt.Errorf("%s: not what was written to it", sliceName(n))
 	}
 	stored := r.zstd.EncodeAll(plain, nil)
@@ -264,7 +268,7 @@ func (r *Recorder) compress(dir string, n int, carry map[string][]byte) (cut, er
 			return cut{}, err
 		}
 	}
-	c := newCut(n, s, plain, stored, encrypted)
+	c := newCut(n, written, plain, stored, encrypted)
 	if err := writeFile(filepath.Join(dir, c.Name()), stored); err != nil {
 		return cut{}, err
 	}

@@ -44,6 +44,7 @@ type Tape struct {
 	enc     *encoder
 	file    *os.File
 	current mark   // the slice that is being written
+	account slice  // of that slice
 	waiting []mark // slices and segments the store does not have, oldest first
 	at      time.Duration
 	unsaved bool  // written since the last fsync
@@ -53,8 +54,6 @@ type Tape struct {
 	sealed  bool
 	cuts    []cut   // cut, not yet sent; the sender takes the first
 	stored  Running // what the store has
-
-	carry map[string][]byte // of the slice that was cut last; the keeper's alone
 }
 
 // mark is a slice on its way, for Health.
@@ -110,7 +109,8 @@ func (t *Tape) writeBeginning() (err error) {
 		return err
 	}
 	lines := slices.Concat(head, t.enc.line)
-	t.note(0, len(lines))
+	t.account.About = &t.about
+	t.note(0, lines)
 	_, err = t.file.Write(lines)
 	failpoint("begun", t.file.Name())
 	return err
@@ -195,7 +195,11 @@ func (t *Tape) append(e session.Event) error {
 	if err != nil {
 		return t.fail(err)
 	}
-	return t.write(lines)
+	if err := t.write(lines); err != nil {
+		return err
+	}
+	t.account.count(e)
+	return nil
 }
 
 // write puts lines on the spool with one system call.
@@ -208,7 +212,7 @@ func (t *Tape) write(lines []byte) error {
 		return t.fail(err)
 	}
 	failpoint("written", "event")
-	t.note(t.at, len(lines))
+	t.note(t.at, lines)
 	if !t.unsaved || t.current.bytes >= t.r.o.SegmentBytes {
 		poke(t.wake)
 	}
@@ -217,11 +221,13 @@ func (t *Tape) write(lines []byte) error {
 }
 
 // note counts what was written to the current slice.
-func (t *Tape) note(at time.Duration, bytes int) {
+func (t *Tape) note(at time.Duration, lines []byte) {
 	if t.current.bytes == 0 {
 		t.current.since, t.current.at = time.Now(), at
 	}
-	t.current.bytes += int64(bytes)
+	t.current.bytes += int64(len(lines))
+	t.account.time(at.Truncate(time.Microsecond))
+	t.account.wrote(lines)
 }
 
 // save makes a slice durable, or breaks the tape for good. There is no second
@@ -430,7 +436,7 @@ func (t *Tape) cut() error {
 	if err != nil {
 		return err
 	}
-	old, err := t.change(next)
+	old, written, err := t.change(next)
 	if old == nil {
 		return errors.Join(next.Close(), os.Remove(next.Name()))
 	}
@@ -440,11 +446,10 @@ func (t *Tape) cut() error {
 	if err := errors.Join(err, old.Close()); err != nil {
 		return err
 	}
-	c, err := t.r.compress(t.dir, n, t.carry)
+	c, err := t.r.compress(t.dir, n, written)
 	if err != nil {
 		return err
 	}
-	t.carry = c.Digest.Carry
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cuts = append(t.cuts, c)
@@ -453,26 +458,27 @@ func (t *Tape) cut() error {
 }
 
 // change puts the next slice in the place of the one that is written, and
-// returns that; nil when the tape is over. Whoever waits for a statement in it to
+// returns that and what was written to it; nil when the tape is over. Whoever waits for a statement in it to
 // be durable waits no longer then (saveIn).
-func (t *Tape) change(next *os.File) (*os.File, error) {
+func (t *Tape) change(next *os.File) (*os.File, slice, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
 	if t.sealed || t.broken != nil {
 		t.mu.Unlock()
-		return nil, nil
+		return nil, slice{}, nil
 	}
-	old := t.file
-	t.file = next
+	old, written := t.file, t.account
+	written.Carry = t.enc.carries()
+	t.file, t.account = next, slice{}
 	t.waiting = append(t.waiting, t.current)
 	t.current = mark{n: t.current.n + 1}
 	t.unsaved = false // about the slice before; the next write wakes the keeper
 	t.mu.Unlock()
 	if t.r.o.Synced {
-		return old, old.Sync()
+		return old, written, old.Sync()
 	}
-	return old, nil
+	return old, written, nil
 }
 
 // sendAll brings segments to the store, in order.

@@ -327,6 +327,38 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// What is counted as events pass by is what a reader of the tape would count.
+func TestTheAccountIsThatOfTheTape(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.SegmentBytes = 300
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	for i := range 200 {
+		at := time.Duration(i) * 1234567
+		appendAll(t, tape, session.Event{At: at, Type: session.Output, Bytes: []byte("é€😀\xff\xf0\x9f")[i%7 : 7+i%6]}, session.Event{At: at, Type: session.Input, Bytes: []byte("😀")[i%4 : i%4+1]})
+		for _, e := range slices.Concat(story(), spoken()) {
+			if e.At = at; e.Type != session.End {
+				appendAll(t, tape, e)
+			}
+		}
+	}
+	eventually(t, "all is stored", func() bool { return tape.Health().Bytes == 0 })
+	kept, read := recorder.Accounts(tape, s.Object)
+	if len(kept) < 5 {
+		t.Errorf("%d segments", len(kept))
+	}
+	for i := range kept {
+		if kept[i] != read[i] {
+			t.Errorf("segment %d:\n%s\n%s", i+1, kept[i], read[i])
+		}
+	}
+	sealTape(t, tape, want.ID, time.Hour)
+	closed(t, r)
+	proven(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
 func TestSegmentsArriveWhileTheSessionRuns(t *testing.T) {
 	s := storetest.NewMemory(t)
 	r := newRecorder(t, options(memoryDir(t), s))
