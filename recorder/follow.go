@@ -2,10 +2,12 @@ package recorder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -59,6 +61,51 @@ func (a *Archive) On(ctx context.Context, day string) ([]string, error) {
 	}
 	return ids, nil
 }
+
+// PrunedDays returns the days of recordings that tombstones since a time name. It is a hint
+// for who follows: what is there and what is not, the store says. So nothing is proven here.
+func (a *Archive) PrunedDays(ctx context.Context, since time.Time) (days []string, err error) {
+	nodes, err := a.listed(ctx, "ledger/")
+	if err != nil {
+		return nil, fmt.Errorf("looking for tombstones: %w", err)
+	}
+	for _, node := range nodes {
+		for day := since.UTC().Truncate(24 * time.Hour); day.Before(time.Now()); day = day.AddDate(0, 0, 1) {
+			list, err := a.store.List(ctx, node+day.Format("2006/01/02/"))
+			if err != nil {
+				return nil, fmt.Errorf("looking for tombstones: %w", err)
+			}
+			for _, o := range list {
+				if strings.HasSuffix(o.Name, "-"+EntryPruned+".json") {
+					days = append(days, a.buriedOn(ctx, o.Name, since)...)
+				}
+			}
+		}
+	}
+	slices.Sort(days)
+	return slices.Compact(days), nil
+}
+
+// buriedOn returns the days that a tombstone names; none of one that can not be read or is
+// older.
+func (a *Archive) buriedOn(ctx context.Context, name string, since time.Time) (days []string) {
+	data, _, err := a.store.Get(ctx, name, "", maxManifest)
+	var e Entry
+	if err != nil || json.Unmarshal(data, &e) != nil || e.Time.Before(since) {
+		return nil
+	}
+	for _, p := range e.Pruned[:min(len(e.Pruned), mostBuried)] {
+		if place, err := placeOf(p.Session); err == nil {
+			days = append(days, strings.TrimPrefix(place[:len("sessions/2006/01/02")], "sessions/"))
+		}
+	}
+	slices.Sort(days)
+	return slices.Compact(days)
+}
+
+// mostBuried is how many recordings of one tombstone are looked at: more than twokey puts
+// into one.
+const mostBuried = 1000
 
 // Sealed returns what is to be known of a recording by its manifest. One whose
 // signature is by no trusted key has session.UnprovenFlag, where any key is

@@ -150,6 +150,13 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 			return err
 		}
 	}
+	if !sweep {
+		removed, err := x.removed(ctx, days, last, now)
+		if err != nil {
+			return err
+		}
+		days = append(days, removed...)
+	}
 	fresh, err := x.compare(ctx, days)
 	if err != nil {
 		return err
@@ -176,6 +183,26 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 		return err
 	}
 	return x.readContents(ctx, left, nil)
+}
+
+// removing is how long after its tombstone a recording may still be about to be removed.
+const removing = time.Hour
+
+// removed returns the days, other than those known, from which recordings may be gone:
+// those of which there is a new tombstone.
+func (x *Index) removed(ctx context.Context, known []string, last, now time.Time) ([]string, error) {
+	if now.Sub(x.tombs) < x.o.TombsEvery {
+		return nil, nil
+	}
+	if first := now.AddDate(0, 0, -oldest); last.Before(first) {
+		last = first
+	}
+	days, err := x.archive().PrunedDays(ctx, last.Add(-removing))
+	if err != nil {
+		return nil, err
+	}
+	x.tombs = now
+	return slices.DeleteFunc(days, func(day string) bool { return slices.Contains(known, day) }), nil
 }
 
 func (x *Index) archive() *recorder.Archive { return x.o.Archive }

@@ -47,6 +47,9 @@ type Options struct {
 	// SweepEvery is how often all days of the store are looked at, not only the
 	// last ones. 1 h when zero.
 	SweepEvery time.Duration
+	// TombsEvery is how often ledgers are asked which recordings were removed. 1 min
+	// when zero.
+	TombsEvery time.Duration
 	// KeepFree is how many bytes of the disk are left for others, who need them
 	// more: with fewer, nothing is read into the index.
 	KeepFree int64
@@ -63,6 +66,8 @@ type Index struct {
 	file string
 	turn chan struct{} // held by who follows the store
 
+	tombs time.Time // when ledgers were last asked for tombstones; of who has the turn
+
 	reading chan struct{} // tokens: who reads a recording that runs
 
 	mu sync.Mutex
@@ -73,6 +78,9 @@ type Index struct {
 func Open(o Options) (*Index, error) {
 	if o.SweepEvery <= 0 {
 		o.SweepEvery = time.Hour
+	}
+	if o.TombsEvery <= 0 {
+		o.TombsEvery = time.Minute
 	}
 	o.Workers = max(o.Workers, 2)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {

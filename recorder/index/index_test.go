@@ -380,6 +380,34 @@ func TestAnotherAccountOfTheSamePerson(t *testing.T) {
 	}
 }
 
+// What somebody removes leaves the index by its tombstone, long before the next look at
+// all days.
+func TestTombstonesAreFollowed(t *testing.T) {
+	h := newHouse(t)
+	h.records(told{ago: 100 * 24 * time.Hour, said: []string{"select old"}})
+	young := h.records(told{ago: time.Hour, said: []string{"select young"}})
+	h.closed()
+	x := h.indexed(index.Options{TombsEvery: time.Nanosecond})
+	if got := find(t, x, session.Query{}); len(got) != 2 {
+		t.Fatalf("%q", got)
+	}
+	operator, err := recorder.New(recorder.Options{Dir: t.TempDir(), Store: h.store, Signer: key('k')})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.Prune(t.Context(), time.Now().AddDate(0, 0, -50), true, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Freshen(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(t, x, session.Query{}); !slices.Equal(got, []string{young}) {
+		t.Errorf("%q, want %q", got, young)
+	}
+	h.recorder = operator
+	h.closed()
+}
+
 func TestItFollowsTheStore(t *testing.T) {
 	h := newHouse(t)
 	first := h.records(told{ago: 40 * 24 * time.Hour, said: []string{"select old"}})
