@@ -56,13 +56,19 @@ func plainCast() []byte {
 	return b.Bytes()
 }
 
-// How much an hour takes in the store, segment by segment as it comes; in bubble time.
+// How much an hour takes in the store, by how often a segment is cut; in bubble time.
 func TestAnHourInTheStore(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
+		t.Run(every.String(), func(t *testing.T) { anHour(t, every) })
+	}
+}
+
+func anHour(t *testing.T, every time.Duration) {
 	s := storetest.NewMemory(t)
 	dir := memoryDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		o := options(dir, s)
-		o.SegmentEvery = time.Second
+		o.SegmentEvery = every
 		r := newRecorder(t, o)
 		want := request()
 		tape := begin(t, r, want)
