@@ -36,7 +36,7 @@ type connection struct {
 	stage  stage // guarded by server.roll.mu
 
 	who  atomic.Pointer[session.Identity] // of the first channel on
-	runs atomic.Bool                      // a session of theirs, which ends in its own time
+	runs atomic.Bool                      // a session or a seat of theirs, which ends in its own time
 
 	mu         sync.Mutex
 	rejects    int

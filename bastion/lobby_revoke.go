@@ -161,8 +161,8 @@ func (s *Server) named(r *certs.Revocation) func(session.Identity) bool {
 	}
 }
 
-// expel ends all that some people have here. Their sessions come to their end
-// first, so that they read why.
+// expel ends all that some people have here. Their sessions and seats come to
+// their end first, so that they read why.
 func (s *Server) expel(is func(session.Identity) bool, why session.Cause) (sessions, seats, connections int) {
 	sessions, seats = s.Sessions.Revoke(is, why)
 	closed := map[*connection]bool{}
@@ -175,6 +175,9 @@ func (s *Server) expel(is func(session.Identity) bool, why session.Cause) (sessi
 			hangUp(c)
 		}
 	}
+	for _, c := range s.roll.of(is) {
+		closed[c] = true // by us, or when what runs on it has ended
+	}
 	for until := time.Now().Add(revokePatience); time.Now().Before(until) && s.runs(is); {
 		s.Sessions.Revoke(is, why) // also what was just about to begin
 		time.Sleep(20 * time.Millisecond)
@@ -185,8 +188,13 @@ func (s *Server) expel(is func(session.Identity) bool, why session.Cause) (sessi
 	return sessions, seats, len(closed)
 }
 
-// runs reports whether a session of theirs still does.
+// runs reports whether a session or a seat of theirs still does.
 func (s *Server) runs(is func(session.Identity) bool) bool {
+	for _, c := range s.roll.of(is) {
+		if c.runs.Load() {
+			return true
+		}
+	}
 	for _, live := range s.Sessions.Live() {
 		if is(live.Request().Engineer) {
 			return true

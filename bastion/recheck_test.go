@@ -116,9 +116,10 @@ func TestRecheckLeavesWhoIsStillWhoTheyWere(t *testing.T) {
 func TestRecheckTakesAShadow(t *testing.T) {
 	h := open(t)
 	x, s := waiting(t, h)
-	h.terminal(bob, "lobby", "shadow 7kq01")
+	y := h.terminal(bob, "lobby", "shadow 7kq01")
 	x.sees("psql is here")
 	h.asks(&registrar{subject: bob.Subject, script: []answer{isStill(person("bob", "sales"))}})
+	y.sees("bob is no longer in the group engineering")
 	x.sees("bob left")
 	x.sees("the gate is shut")
 	if s.Gate().Open || s.Summary().State != session.Shut {

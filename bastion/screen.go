@@ -1,6 +1,7 @@
 package bastion
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -51,12 +52,23 @@ func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) 
 	v.seated.Store(p)
 	defer v.seated.Store(nil)
 	defer p.gone()
+	v.conn.runs.Store(true)
+	defer v.conn.runs.Store(false)
+	ctx, end := context.WithCancelCause(v.ctx)
+	defer end(nil)
+	go func() { // ends with the seat, or with end
+		select {
+		case <-seat.Left():
+			end(refusal("your seat was taken away: %s", seat.Why()))
+		case <-ctx.Done():
+		}
+	}()
 	out := p.watched(v.ch)
 	if v.pty {
 		t := shadow.SeatTerminal{In: v.in, Out: out, Size: size, Resize: v.sizes.changed, Asked: p.asked, Answered: p.answered}
-		err = shadow.Sit(v.ctx, seat, view, t)
+		err = shadow.Sit(ctx, seat, view, t)
 	} else {
-		err = shadow.Stream(v.ctx, seat, view, v.ch, out)
+		err = shadow.Stream(ctx, seat, view, v.ch, out)
 	}
 	switch {
 	case err == nil, errors.Is(err, shadow.ErrLeft):

@@ -24,6 +24,7 @@ type Seat struct {
 	awake     time.Time // when they last pressed a key
 	holding   bool
 	gone      bool
+	why       string // they left; set before left is closed
 	left      chan struct{}
 }
 
@@ -92,6 +93,10 @@ func (x *Seat) Who() Identity { return x.who }
 
 // Left is closed when the seat is given up or the session has ended.
 func (x *Seat) Left() <-chan struct{} { return x.left }
+
+// Why is what was said when the seat was left, or taken away. It may be called
+// once Left is closed.
+func (x *Seat) Why() string { return x.why }
 
 // Counts reports whether the seat counts for the quorum now.
 func (x *Seat) Counts() bool {
@@ -224,7 +229,7 @@ func (x *Seat) Leave(why string) {
 // stands ends the time of a seat that is no longer among the seats. The caller
 // holds the session's mu.
 func (x *Seat) stands(why string) {
-	x.gone = true
+	x.gone, x.why = true, why
 	close(x.left)
 	x.session.put(Event{Type: Leave, Who: x.who.Name, Identity: &x.who, Text: why})
 	x.session.say(strings.TrimSpace(x.who.Name + " left. " + why))

@@ -271,6 +271,6 @@ func verifying(ctx context.Context, dir string) error {
 		}
 		seconds = append(seconds, time.Since(began).Seconds())
 	}
-	fmt.Printf("verified at %.2f GB/s of what was printed, on one core (aim: 1, or the disk)\n", printed/1e9/median(seconds))
+	fmt.Printf("verified at %.2f GB/s of what was printed, on all cores (aim: 1, or the disk)\n", printed/1e9/median(seconds))
 	return nil
 }
