@@ -2,13 +2,47 @@ package recorder
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 )
 
 // This file judges signatures.
+
+// KeyUntil is a key that proves only what was signed before some moment, by the
+// time that stands in what was signed: a manifest's end, an entry's time. So a key
+// that was replaced, and got into other hands later, buries and forges nothing: what
+// it dates back fits into no ledger that went on.
+func KeyUntil(key ssh.PublicKey, moment time.Time) ssh.PublicKey { return endedKey{key, moment} }
+
+type endedKey struct {
+	ssh.PublicKey
+	until time.Time
+}
+
+// counts says why a key does not prove a message that it signed, or nil.
+func counts(key ssh.PublicKey, message []byte) error {
+	ended, is := key.(endedKey)
+	if !is {
+		return nil
+	}
+	var signed struct{ Ended, Time time.Time } // of a manifest, of an entry
+	if err := json.Unmarshal(message, &signed); err != nil {
+		return fmt.Errorf("it says no time at which it was signed: %w", err)
+	}
+	at := signed.Ended
+	if at.IsZero() {
+		at = signed.Time
+	}
+	if at.IsZero() || !at.Before(ended.until) {
+		return fmt.Errorf("it is of %s and signed with the key %s, which counts for what is from before %s",
+			at.UTC().Format(time.RFC3339), ssh.FingerprintSHA256(key), ended.until.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
 
 // checkSignature returns nil when one of the keys signed the message, and
 // otherwise what is wrong, in words.
@@ -27,7 +61,7 @@ func checkSignature(keys []ssh.PublicKey, namespace string, message, armored []b
 		if err := sshsig.Verify(bytes.NewReader(message), sig, key, sshsig.HashSHA512, namespace); err != nil {
 			return fmt.Errorf("the signature does not fit")
 		}
-		return nil
+		return counts(key, message)
 	}
 	return fmt.Errorf("it is signed with the key %s, which is not one of those trusted", ssh.FingerprintSHA256(sig.PublicKey))
 }

@@ -141,13 +141,38 @@ func publicKeys(what string, files []string) (keys []ssh.PublicKey, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
-		key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+		key, _, options, _, err := ssh.ParseAuthorizedKey(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s holds no public key in OpenSSH's format: %w", what, file, err)
+		}
+		for _, option := range options {
+			until, err := validBefore(option)
+			if err != nil {
+				return nil, fmt.Errorf("%s %s: %w", what, file, err)
+			}
+			key = recorder.KeyUntil(key, until)
 		}
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// validBefore reads the option valid-before="20261201Z" of a key, as the file of
+// allowed signers has it (ssh-keygen(1)): a day, or a minute or second of it, in UTC
+// with a Z and in local time without.
+func validBefore(option string) (time.Time, error) {
+	text, is := strings.CutPrefix(option, `valid-before="`)
+	text, closed := strings.CutSuffix(text, `"`)
+	zone := time.Local
+	if utc, z := strings.CutSuffix(text, "Z"); z {
+		text, zone = utc, time.UTC
+	}
+	for _, layout := range []string{"20060102", "200601021504", "20060102150405"} {
+		if t, err := time.ParseInLocation(layout, text, zone); is && closed && err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf(`the option %s is not known; there is valid-before="20261201Z"`, quoted(option))
 }
 
 func (p *whereabouts) reach() (store.Store, error) {

@@ -16,7 +16,7 @@ import (
 // rotation is one key's.
 type rotation struct {
 	present func(*Config) CAKey
-	steps   string // {new}, {old}, {oldpub}, {newpub} are files, {until} a time
+	steps   string // {new}, {old}, {oldpub}, {newpub} are files, {until} a time, {tomorrow} a day
 }
 
 // rotations are those of the keys, by their names in keys/. What an old key did
@@ -49,7 +49,9 @@ var rotations = map[string]rotation{
        signing_key: {file: {new}}
        old_keys: [{oldpub}]          # and those that are there already
   2. twokey check, and restart twokey serve. Auditors need both public halves: --key {oldpub} --key {newpub}
-  3. Destroy {old}; keep {oldpub} for as long as there are recordings that it proves.
+  3. Destroy {old}; keep {oldpub} for as long as there are recordings that it proves. Put in front
+     of its line, in every copy, so that nobody who finds the old key can sign with it:
+       valid-before="{tomorrow}Z"
 `},
 	"host": {func(c *Config) CAKey { return CAKey{Secret: c.SSH.HostKey} }, `
   1. In the configuration, under ssh:
@@ -94,7 +96,7 @@ func runRotate(out io.Writer, dir, name string, now time.Time) error {
 		return path
 	}
 	steps := strings.NewReplacer("{new}", here(made), "{newpub}", here(made)+".pub", "{old}", here(old.File), "{oldpub}", here(old.File)+".pub",
-		"{until}", now.Add(overlap).UTC().Format(time.RFC3339)).Replace(r.steps)
+		"{until}", now.Add(overlap).UTC().Format(time.RFC3339), "{tomorrow}", now.UTC().AddDate(0, 0, 1).Format("20060102")).Replace(r.steps)
 	_, err = fmt.Fprintf(out, "\nNothing is changed yet. Next:%s", steps)
 	return err
 }
