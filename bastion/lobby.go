@@ -161,22 +161,24 @@ func (v *visit) help(w io.Writer, root *cobra.Command) {
 func (v *visit) overview(w io.Writer) error {
 	fmt.Fprintf(w, "You are %s.\n", v.who.Name)
 	var waiting, live table
-	for _, s := range v.server.Sessions.Live() {
+	for _, p := range v.server.present() {
+		s, sum := p.Session, p.Summary
 		if !v.mayList(s) {
 			continue
 		}
-		sum := s.Summary()
 		row := []string{sum.Code, sum.Engineer, sum.Target + "+" + sum.Mode, ago(sum.Started), session.OneLine(sum.Reason, 60)}
-		switch sum.State {
-		case session.Ended:
-		case session.Waiting:
+		switch {
+		case p.Silent > 0:
+			live.add(append(row, "does not answer: its recording hangs, and nothing passes")...)
+		case sum.State == session.Ended:
+		case sum.State == session.Waiting:
 			row = append(row, "needs "+session.Quorum(sum.Needs).String())
 			if v.mayShadow(s) {
 				row = append(row, v.server.seatCommand(sum.Code))
 			}
 			waiting.add(row...)
 		default:
-			row = append(row, s.Gate().String(), "watched by "+orNobody(sum.Shadows), shadow.Stored(s.Health()))
+			row = append(row, s.Gate().String(), "watched by "+orNobody(sum.Shadows), shadow.Stored(p.Health))
 			if s.Request().BreakGlass {
 				row = append(row, "GLASS BROKEN: opened alone")
 				if v.mayShadow(s) {

@@ -39,10 +39,16 @@ func (s *Server) replayCommand(id string, at time.Duration) string {
 	return s.line("ssh -t", "", []string{"replay", id, "--at", at.String()})
 }
 
+// rollCallPatience is how long a listing waits for all sessions: one whose spool hangs
+// must not hide the others.
+const rollCallPatience = time.Second
+
+func (s *Server) present() []session.Present { return s.call.Of(s.Sessions.Live(), rollCallPatience) }
+
 // live yields the live sessions that this visitor sees.
 func (v *visit) live(yield func(session.Summary) bool) {
-	for _, s := range v.server.Sessions.Live() {
-		if v.mayList(s) && !yield(s.Summary()) {
+	for _, p := range v.server.present() {
+		if v.mayList(p.Session) && !yield(p.Summary) {
 			return
 		}
 	}

@@ -115,6 +115,7 @@ type Server struct {
 	roll     roll
 	seats    seating
 	hall     *hall
+	call     session.RollCall
 	refusals refusals
 }
 

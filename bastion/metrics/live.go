@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,17 +27,7 @@ var (
 // live collects them.
 type live struct {
 	registry *session.Registry
-
-	mu    sync.Mutex
-	looks map[*session.Session]*look
-}
-
-// look is one look at a session.
-type look struct {
-	done   chan struct{} // closed when the session has answered
-	began  time.Time
-	state  session.State
-	health session.Health
+	call     session.RollCall
 }
 
 func (*live) Describe(to chan<- *prometheus.Desc) {
@@ -53,27 +42,18 @@ func (l *live) Collect(to chan<- prometheus.Metric) {
 	var oldest time.Duration
 	var bytes int64
 	var trouble int
-	late := time.After(patience)
-	out := false
-	for _, k := range l.look() {
-		if !out {
-			select {
-			case <-k.done:
-			case <-late:
-				out = true
-			}
-		}
-		if !k.answered() {
+	for _, p := range l.call.Of(l.registry.Live(), patience) {
+		if p.Silent > 0 {
 			states[stuck]++
 			trouble++
-			oldest = max(oldest, time.Since(k.began))
+			oldest = max(oldest, p.Silent)
 			continue
 		}
-		if k.state != session.Ended { // it is being sealed
-			states[k.state]++
+		if p.Summary.State != session.Ended { // it is being sealed
+			states[p.Summary.State]++
 		}
-		oldest, bytes = max(oldest, k.health.Lag), bytes+k.health.Bytes
-		if k.health.Err != nil {
+		oldest, bytes = max(oldest, p.Health.Lag), bytes+p.Health.Bytes
+		if p.Health.Err != nil {
 			trouble++
 		}
 	}
@@ -86,39 +66,4 @@ func (l *live) Collect(to chan<- prometheus.Metric) {
 	gauge(lag, oldest.Seconds())
 	gauge(unstored, float64(bytes))
 	gauge(troubled, float64(trouble))
-}
-
-// look looks at every live session, but not again at one that has not answered.
-func (l *live) look() []*look {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := l.looks
-	l.looks = map[*session.Session]*look{}
-	var all []*look
-	for _, s := range l.registry.Live() {
-		k := before[s]
-		if k == nil || k.answered() {
-			k = &look{done: make(chan struct{}), began: time.Now()}
-			// Nobody waits for it longer than patience: it ends when the session's
-			// disk answers, and until then is the only one for this session.
-			go k.ask(s)
-		}
-		l.looks[s] = k
-		all = append(all, k)
-	}
-	return all
-}
-
-func (k *look) ask(s *session.Session) {
-	defer close(k.done)
-	k.state, k.health = s.Summary().State, s.Health()
-}
-
-func (k *look) answered() bool {
-	select {
-	case <-k.done:
-		return true
-	default:
-		return false
-	}
 }
