@@ -54,7 +54,7 @@ var replayLooks = []struct {
 	{"playing", 75 * time.Second, []step{{"----------", "0.01x"}}},
 	{"replay", 71 * time.Second, []step{{" ", "space play"}}},
 	{"found", 0, []step{{" ", "space play"}, {"/orders\r", "n N"}, {"n", "PAUSE 00:00:30"}}},
-	{"end", 0, []step{{"\x1b[F", "the session has ended: killed by bob"}}},
+	{"end", 0, []step{{"\x1b[F", "killed by bob: all of them · 2 of 3"}}},
 }
 
 // scene is alice at work.
