@@ -231,9 +231,14 @@ func (w *outside) listen(t *testing.T) {
 }
 
 // typed reports whether something was written to the other terminal.
+// typed reports whether something was written to the terminal. The kernel brings it
+// to the other side in its own time.
 func (w *outside) typed() bool {
-	n, err := unixPending(w.master)
-	return err != nil || n > 0
+	for until := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if n, err := unixPending(w.master); err != nil || n > 0 || time.Now().After(until) {
+			return err != nil || n > 0
+		}
+	}
 }
 
 func (w *outside) fill(s string) string {

@@ -106,7 +106,7 @@ func open(t *testing.T, c *psql.Cage, o psql.Options) *psql.Shell {
 func converse(t *testing.T, c *psql.Cage, o psql.Options, script string) string {
 	t.Helper()
 	s := open(t, c, o)
-	defer time.AfterFunc(20*time.Second, s.Kill).Stop()
+	defer time.AfterFunc(2*time.Minute, s.Kill).Stop() // so that one that hangs fails the test
 	var out, errs bytes.Buffer
 	done := make(chan struct{})
 	go func() { defer close(done); io.Copy(&out, s) }()
