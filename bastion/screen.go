@@ -59,7 +59,9 @@ func (v *visit) watch(seat *session.Seat, view *shadow.View, size session.Size) 
 	go func() { // ends with the seat, or with end
 		select {
 		case <-seat.Left():
-			end(refusal("your seat was taken away: %s", seat.Why()))
+			if why := seat.Why(); why != "" { // else the session has ended, and says so
+				end(refusal("your seat was taken away: %s", why))
+			}
 		case <-ctx.Done():
 		}
 	}()

@@ -94,8 +94,8 @@ func (x *Seat) Who() Identity { return x.who }
 // Left is closed when the seat is given up or the session has ended.
 func (x *Seat) Left() <-chan struct{} { return x.left }
 
-// Why is what was said when the seat was left, or taken away. It may be called
-// once Left is closed.
+// Why is what was said when the seat was left or taken away, and empty when the
+// session has ended. It may be called once Left is closed.
 func (x *Seat) Why() string { return x.why }
 
 // Counts reports whether the seat counts for the quorum now.

@@ -290,7 +290,8 @@ func (s *S3) Traces(ctx context.Context, folder string) (list []Trace, folders [
 	return list, folders, nil
 }
 
-// and adds a version or a delete marker.
+// and adds a version or a delete marker. A server may name the last one of a page
+// again on the next.
 func (t Trace) and(o minio.ObjectInfo) Trace {
 	if o.LastModified.After(t.Last) {
 		t.Last = o.LastModified
@@ -299,6 +300,10 @@ func (t Trace) and(o minio.ObjectInfo) Trace {
 		t.Deleted = t.Deleted || o.IsLatest
 		return t
 	}
+	if t.Versions > 0 && o.VersionID == t.last {
+		return t
+	}
+	t.last = o.VersionID
 	if t.Versions++; t.Versions == 1 || o.LastModified.Before(t.first) {
 		t.First, t.first = o.VersionID, o.LastModified
 	}

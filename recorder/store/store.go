@@ -86,6 +86,7 @@ type Trace struct {
 	Last     time.Time // when the newest version or delete marker was made
 	First    string    // the oldest version that is there; "" when there is none
 	first    time.Time // when that was made
+	last     string    // the version that was counted last
 }
 
 // Object is an entry of a listing.

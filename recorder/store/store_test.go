@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,6 +81,31 @@ func TestS3Lock(t *testing.T) {
 		if len(traces) != 1 || !traces[0].Deleted || traces[0].Name != "a/b" || traces[0].First != version || traces[0].Versions != 1 {
 			t.Errorf("%s: the traces are %+v", mode, traces)
 		}
+	}
+}
+
+// A listing comes in pages, and what stands on two of them was not written over.
+func TestS3TracesNothingInALongFolder(t *testing.T) {
+	v := storetest.StartVersity(t)
+	s := v.Store()
+	const pages = 2*1000 + 1
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for n := worker; n < pages; n += 8 {
+				if _, err := s.Put(t.Context(), fmt.Sprintf("a/%04d", n), []byte("kept")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if traces, _, err := s.Traces(t.Context(), "a/"); err != nil || len(traces) > 0 {
+		t.Errorf("%+v, %v", traces, err)
+	}
+	if list, err := s.List(t.Context(), "a/"); err != nil || len(list) != pages {
+		t.Errorf("%d objects, %v", len(list), err)
 	}
 }
 
