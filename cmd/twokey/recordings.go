@@ -172,7 +172,7 @@ func validBefore(option string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf(`the option %s is not known; there is valid-before="20261201Z"`, quoted(option))
+	return time.Time{}, fmt.Errorf(`the option %.100q is not known; there is valid-before="20261201Z"`, option)
 }
 
 func (p *whereabouts) reach() (store.Store, error) {
