@@ -27,7 +27,7 @@ import (
 
 // patience bounds every wait of a drama. It is long because a slow machine is
 // no mistake; a drama that works never waits for it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // actor is one person at one terminal.
 type actor struct {
