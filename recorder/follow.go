@@ -181,7 +181,11 @@ func (m *Manifest) sealed() Sealed {
 func (a *Archive) Of(place string) string {
 	var all []string
 	for _, key := range a.keys {
-		all = append(all, ssh.FingerprintSHA256(key))
+		text := ssh.FingerprintSHA256(key)
+		if k, ended := key.(endedKey); ended {
+			text += " until " + k.until.UTC().Format(time.RFC3339)
+		}
+		all = append(all, text)
 	}
 	slices.Sort(all)
 	return strings.Join(append([]string{place}, all...), "\n")

@@ -24,7 +24,7 @@ type endedKey struct {
 }
 
 // counts says why a key does not prove a message that it signed, or nil.
-func counts(key ssh.PublicKey, message []byte) error {
+func counts(key ssh.PublicKey, namespace string, message []byte) error {
 	ended, is := key.(endedKey)
 	if !is {
 		return nil
@@ -33,9 +33,9 @@ func counts(key ssh.PublicKey, message []byte) error {
 	if err := json.Unmarshal(message, &signed); err != nil {
 		return fmt.Errorf("it says no time at which it was signed: %w", err)
 	}
-	at := signed.Ended
-	if at.IsZero() {
-		at = signed.Time
+	at := signed.Time // each by its own: the other may be there too, and say anything
+	if namespace == ManifestNamespace {
+		at = signed.Ended
 	}
 	if at.IsZero() || !at.Before(ended.until) {
 		return fmt.Errorf("it is of %s and signed with the key %s, which counts for what is from before %s",
@@ -61,7 +61,7 @@ func checkSignature(keys []ssh.PublicKey, namespace string, message, armored []b
 		if err := sshsig.Verify(bytes.NewReader(message), sig, key, sshsig.HashSHA512, namespace); err != nil {
 			return fmt.Errorf("the signature does not fit")
 		}
-		return counts(key, message)
+		return counts(key, namespace, message)
 	}
 	return fmt.Errorf("it is signed with the key %s, which is not one of those trusted", ssh.FingerprintSHA256(sig.PublicKey))
 }

@@ -1,11 +1,13 @@
 package recorder_test
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/twokey/twokey/recorder"
@@ -42,4 +44,25 @@ func TestAKeyUntil(t *testing.T) {
 	if err == nil || !strings.Contains(w.String(), "is in the ledger, and missing") {
 		t.Errorf("buried with an old key: %v\n%s", err, w.String())
 	}
+
+	// A second time in what is signed, an old one, changes nothing.
+	for _, name := range s.Names() {
+		if !strings.HasSuffix(name, "0000000001-started.json") || l.Object(name) != nil {
+			continue
+		}
+		forged := append([]byte(`{"ended":"2020-01-01T00:00:00Z",`), s.Object(name)[1:]...)
+		sig, err := sshsig.Sign(bytes.NewReader(forged), testKey('k'), sshsig.HashSHA512, recorder.LedgerNamespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Tamper(name, forged)
+		s.Tamper(name+".sig", sshsig.Armor(sig))
+		w.Reset()
+		recorder.OpenArchive(s, until(replaced), nil).Verify(t.Context(), nil, &w)
+		if !strings.Contains(w.String(), name+" is not what was signed") || !strings.Contains(w.String(), "which counts for what is from before") {
+			t.Errorf("dated back beside its own time:\n%s", w.String())
+		}
+		return
+	}
+	t.Error("nobody who found the key wrote a ledger")
 }

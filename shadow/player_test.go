@@ -139,13 +139,7 @@ func performed(t *testing.T) (cast []byte, model *shadow.Model) {
 // screened plays a cast in the player.
 func screened(t *testing.T, cast []byte) (p screening) {
 	t.Helper()
-	dir := filepath.Join("testdata", "player")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("no player is installed: %v", err)
-		}
-		t.Skip("make deps installs the player")
-	}
+	dir := installed(t, "player")
 	file := filepath.Join(t.TempDir(), "x.cast")
 	if err := os.WriteFile(file, cast, 0o600); err != nil {
 		t.Fatal(err)

@@ -72,16 +72,23 @@ func (s show) ours() grid {
 	return g
 }
 
+// installed is the folder of a program from npm, which must be there in CI.
+func installed(t *testing.T, name string) (dir string) {
+	t.Helper()
+	dir = filepath.Join("testdata", name)
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is not installed: %v", name, err)
+		}
+		t.Skipf("make deps installs %s", name)
+	}
+	return dir
+}
+
 // theirs are what xterm.js shows, in the order of the shows.
 func theirs(t *testing.T, shows []show) (grids []grid) {
 	t.Helper()
-	dir := filepath.Join("testdata", "xterm")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("no other emulator is installed: %v", err)
-		}
-		t.Skip("make deps installs the other emulator")
-	}
+	dir := installed(t, "xterm")
 	var in bytes.Buffer
 	to := json.NewEncoder(&in)
 	for _, s := range shows {

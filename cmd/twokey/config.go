@@ -213,7 +213,7 @@ type RecordingsConfig struct {
 
 // trusted are the keys whose recordings are proven: the present one, and those before it.
 func (c RecordingsConfig) trusted(present ssh.Signer) ([]ssh.PublicKey, error) {
-	old, err := publicKeys("recordings.old_keys", c.OldKeys)
+	old, err := recordingKeys("recordings.old_keys", c.OldKeys)
 	return append([]ssh.PublicKey{present.PublicKey()}, old...), err
 }
 

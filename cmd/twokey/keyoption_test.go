@@ -17,13 +17,14 @@ func TestOptionsOfPublicKeys(t *testing.T) {
 		`valid-before="soon" `:            "is not known",
 		`valid-before=20261201 `:          "is not known",
 		`valid-after="20261201Z" `:        "is not known",
-		`cert-authority `:                 "is not known",
+		`valid-before="20261201Z",valid-before="20991201Z" `: "is not known",
+		`cert-authority `: "is not known",
 	} {
 		file := filepath.Join(t.TempDir(), "key.pub")
 		if err := os.WriteFile(file, []byte(options+key+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := publicKeys("--key", []string{file})
+		_, err := recordingKeys("--key", []string{file})
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", options, err, says)
 		}

@@ -146,7 +146,7 @@ func (p *whereabouts) fromConfig() (store.Store, []ssh.PublicKey, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := publicKeys("--key", p.keys)
+	keys, err := recordingKeys("--key", p.keys)
 	if err != nil || len(keys) > 0 {
 		return s, keys, err
 	}

@@ -130,31 +130,51 @@ func (p *whereabouts) find() (store.Store, []ssh.PublicKey, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := publicKeys("--key", p.keys)
+	keys, err := recordingKeys("--key", p.keys)
 	return s, keys, err
 }
 
 // publicKeys reads public keys, one a file; what says where the files are named.
 func publicKeys(what string, files []string) (keys []ssh.PublicKey, err error) {
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		key, _, err := publicKey(what, file)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		key, _, options, _, err := ssh.ParseAuthorizedKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s holds no public key in OpenSSH's format: %w", what, file, err)
-		}
-		for _, option := range options {
-			until, err := validBefore(option)
-			if err != nil {
-				return nil, fmt.Errorf("%s %s: %w", what, file, err)
-			}
-			key = recorder.KeyUntil(key, until)
+			return nil, err
 		}
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// recordingKeys are public keys that recordings are proven with, each for as long as
+// the option in front of its line says.
+func recordingKeys(what string, files []string) (keys []ssh.PublicKey, err error) {
+	for _, file := range files {
+		key, options, err := publicKey(what, file)
+		if err == nil && len(options) > 0 {
+			var until time.Time
+			if until, err = validBefore(strings.Join(options, ",")); err != nil {
+				err = fmt.Errorf("%s %s: %w", what, file, err)
+			}
+			key = recorder.KeyUntil(key, until)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func publicKey(what, file string) (key ssh.PublicKey, options []string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if key, _, options, _, err = ssh.ParseAuthorizedKey(text); err != nil {
+		return nil, nil, fmt.Errorf("%s %s holds no public key in OpenSSH's format: %w", what, file, err)
+	}
+	return key, options, nil
 }
 
 // validBefore reads the option valid-before="20261201Z" of a key, as the file of
