@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
@@ -23,6 +24,12 @@ import (
 // its SSH_ASKPASS, with the prompt as its argument, and prints the answer. It opens
 // the link of the prompt in the browser, and takes the code from whichever comes
 // first: the page, which hands it to loopback when the person says so, or the keyboard.
+//
+// The link stands in the arguments of this program and of the browser, where other users
+// of the machine may read it. Whoever opens it first binds the login to their browser,
+// and could sign in as themselves, so that somebody else works under their name. So a
+// code counts only when it comes from this user's own program or, where the system
+// does not tell, when the person has said that it is the one on their page.
 
 // answering reports whether this process was started to answer, and does so.
 func answering(args []string) (status int, is bool) {
@@ -67,13 +74,21 @@ func answer(ctx context.Context, prompt, browser string, say io.Writer) (string,
 }
 
 // wait returns the first answer. With no keyboard and no browser there is none.
-func wait(ctx context.Context, heard, typed <-chan string, say io.Writer) (string, error) {
+func wait(ctx context.Context, heard <-chan heardCode, typed <-chan string, say io.Writer) (string, error) {
+	offered := ""
 	for {
 		select {
-		case code := <-heard:
-			fmt.Fprintln(say, "from the browser")
-			return code, nil
+		case h := <-heard:
+			if h.sure {
+				fmt.Fprintln(say, "from the browser")
+				return h.code, nil
+			}
+			offered = h.code
+			fmt.Fprintf(say, "%s, says a browser on this machine.\nIf that is the code on your page, press Enter; if your page shows none, Ctrl-C: ", offered)
 		case line, ok := <-typed:
+			if ok && line == "" {
+				return offered, nil
+			}
 			if ok {
 				return line, nil
 			}
@@ -126,6 +141,12 @@ func readable(prompt string) string {
 	}, prompt)
 }
 
+// heardCode is a code that came on loopback.
+type heardCode struct {
+	code string
+	sure bool // from a program of this user's
+}
+
 // ear hears the code of one login. It is on an address that only this machine
 // reaches, knows the login that is meant, and hands over one code; what it hears is
 // worth nothing without the connection that has proven the key.
@@ -133,7 +154,8 @@ type ear struct {
 	login  string
 	door   net.Listener
 	server *http.Server
-	code   chan string
+	owner  func(from, to netip.AddrPort) (uid int, known bool)
+	code   chan heardCode
 }
 
 func listenFor(login string) (*ear, error) {
@@ -141,7 +163,7 @@ func listenFor(login string) (*ear, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &ear{login: login, door: door, code: make(chan string, 1)}
+	l := &ear{login: login, door: door, owner: ownerOf, code: make(chan heardCode, 1)}
 	l.server = &http.Server{
 		Handler: l, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10,
 	}
@@ -173,6 +195,11 @@ func (l *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	uid, known := l.whose(r)
+	if known && uid != os.Getuid() {
+		http.Error(w, "This login is another user's of this machine. Type the code into the terminal that printed the link.", http.StatusForbidden)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -180,9 +207,18 @@ func (l *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	donePage.Execute(w, nil)
 	select {
-	case l.code <- q.Get("code"):
+	case l.code <- heardCode{q.Get("code"), known}:
 	default: // it has one
 	}
+}
+
+// whose is the user whose program asks.
+func (l *ear) whose(r *http.Request) (uid int, known bool) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return 0, false
+	}
+	return l.owner(from, l.door.Addr().(*net.TCPAddr).AddrPort())
 }
 
 var donePage = template.Must(template.New("done").Parse(`<!doctype html>

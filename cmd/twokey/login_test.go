@@ -6,8 +6,15 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,8 +83,8 @@ func TestOnlyThePageIsHeard(t *testing.T) {
 		}
 	}
 	select {
-	case code := <-e.code:
-		t.Fatalf("heard %q", code)
+	case heard := <-e.code:
+		t.Fatalf("heard %v", heard)
 	default:
 	}
 	for range 2 { // a page that is loaded again does no harm
@@ -85,8 +92,66 @@ func TestOnlyThePageIsHeard(t *testing.T) {
 			t.Errorf("status %d", status)
 		}
 	}
-	if code := <-e.code; code != "123456" {
-		t.Errorf("heard %q", code)
+	if heard := <-e.code; heard != (heardCode{"123456", runtime.GOOS == "linux"}) {
+		t.Errorf("heard %v", heard)
+	}
+}
+
+// Another user of this machine, who has read the link in the arguments of a program,
+// may sign in with it as themselves; their code is not taken.
+func TestAnotherUsersCodeIsNotHeard(t *testing.T) {
+	e, err := listenFor("ABCD-EFGH")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	ask := exec.Command("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/$0; printf 'GET /?login=ABCD-EFGH&code=666666 HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' $0 >&3; cat <&3`,
+		strconv.Itoa(e.door.Addr().(*net.TCPAddr).Port))
+	if os.Getuid() == 0 {
+		ask.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	} else { // it asks as ourselves, and the kernel's answer is somebody else
+		e.owner = func(from, to netip.AddrPort) (int, bool) {
+			uid, known := ownerOf(from, to)
+			return uid + 1, known
+		}
+	}
+	said, err := ask.CombinedOutput()
+	if err != nil || !strings.Contains(string(said), "403 Forbidden") || !strings.Contains(string(said), "another user's") {
+		t.Errorf("%v: %s", err, said)
+	}
+	select {
+	case heard := <-e.code:
+		t.Errorf("heard %v", heard)
+	default:
+	}
+}
+
+// Where the system does not tell whose program it was, the person says that the code is
+// the one on their page.
+func TestACodeOfNobodyKnownIsAskedFor(t *testing.T) {
+	for _, c := range []struct{ typed, want string }{{"", "123456"}, {"654321", "654321"}} {
+		heard, typed, screen := make(chan heardCode), make(chan string, 1), &bytes.Buffer{}
+		go func() {
+			heard <- heardCode{"123456", false}
+			typed <- c.typed
+		}()
+		if code, err := wait(t.Context(), heard, typed, screen); err != nil || code != c.want || !strings.Contains(screen.String(), "123456, says a browser") {
+			t.Errorf("%q, %v: %s", code, err, screen)
+		}
+	}
+	e, err := listenFor("ABCD-EFGH")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	e.owner = func(_, _ netip.AddrPort) (int, bool) { return 0, false }
+	resp, err := http.Get("http://" + e.door.Addr().String() + "/?login=ABCD-EFGH&code=123456")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if heard := <-e.code; heard.sure {
+		t.Error("sure of somebody whom nobody knows")
 	}
 }
 
@@ -118,7 +183,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 	late, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, err := wait(late, make(chan string), make(chan string), io.Discard); err == nil || code != "" {
+	if code, err := wait(late, make(chan heardCode), make(chan string), io.Discard); err == nil || code != "" {
 		t.Errorf("%q, %v", code, err)
 	}
 }
