@@ -375,7 +375,7 @@ func (d *drama) stopBastion(sig syscall.Signal) {
 
 func world(ts *testscript.TestScript) *drama { return ts.Value(dramaKey{}).(*drama) }
 
-// bastion start | stop | kill | logs PATTERN
+// bastion start | stop | begins-to-stop | stops-at-once | kill | logs PATTERN
 func bastionCmd(ts *testscript.TestScript, neg bool, args []string) {
 	d := world(ts)
 	switch args[0] {
@@ -383,12 +383,16 @@ func bastionCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(d.startBastion())
 	case "stop":
 		d.stopBastion(syscall.SIGTERM)
+	case "begins-to-stop": // a first Ctrl-C
+		ts.Check(d.bastion.Process.Signal(syscall.SIGINT))
+	case "stops-at-once": // a second one
+		d.stopBastion(syscall.SIGINT)
 	case "kill":
 		d.stopBastion(syscall.SIGKILL)
 	case "logs":
 		waitFor(ts, func() error { return match(d.bastionLog(), args[1], neg, "the bastion's log") })
 	default:
-		ts.Fatalf("usage: bastion start|stop|kill|logs PATTERN")
+		ts.Fatalf("usage: bastion start|stop|begins-to-stop|stops-at-once|kill|logs PATTERN")
 	}
 }
 

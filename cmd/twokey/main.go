@@ -31,6 +31,7 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever says it again means now, whatever is under way
 	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -316,7 +316,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
-	d.log.Info("stopping")
+	d.log.Info("stopping", "sessions", len(d.sessions.Live()), "at_most", d.config.Drain.String(),
+		"to_stop_at_once", "send the signal again (Ctrl-C): sessions are cut off, and sealed at the next start")
 	return nil
 }
 
