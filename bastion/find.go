@@ -143,8 +143,8 @@ func (r Recordings) searchCommand(name string) *cobra.Command {
 		Short: "where a statement holds a text, and how to see it",
 		Long: "Where a statement, or with --output what was on the screen, holds a text: the session, the time, the person,\n" +
 			"the statement, and what to type to see that second of the recording.\n\n" +
-			"The text is taken as it is. Case does not matter, nor how much white space there is and of which kind; no\n" +
-			"character is special. One or two characters are found, too, but slowly.",
+			"The text is taken as it is. Case does not matter, nor how much white space there is and of which kind, nor in which\n" +
+			"of Unicode's ways an accent was typed; no character is special.",
 		RunE: func(c *cobra.Command, args []string) error {
 			f.Text = strings.Join(args, " ")
 			if err := f.parse(c, time.Now()); err != nil {

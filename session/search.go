@@ -21,9 +21,9 @@ type Query struct {
 	End              Code
 	Flags            []string // each of them
 
-	// Text must be in a statement, or, with Screen, in what was on the screen. Case
-	// and the kind and amount of white space do not matter; nothing in it is
-	// special.
+	// Text must be in a statement, or, with Screen, in what was on the screen. Case,
+	// the kind and amount of white space, and whether an accent is a character of its own
+	// (Unicode's NFC and NFD) do not matter; nothing in it is special.
 	Text   string
 	Screen bool
 

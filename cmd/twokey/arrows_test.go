@@ -81,6 +81,7 @@ var homes = map[string][]string{
 	"github.com/klauspost/compress":       {"recorder"},
 	"github.com/oklog/ulid/v2":            {"recorder", "recorder/index", "cmd/twokey"},
 	"modernc.org/sqlite":                  {"recorder/index"},
+	"golang.org/x/text/unicode/norm":      {"recorder/index"},                             // an accent is found whichever way it was typed
 	"golang.org/x/crypto/ssh":             {"bastion", "certs", "recorder", "cmd/twokey"}, // keys and certificates
 	"golang.org/x/sys/unix":               {"session/psql", "session/psql/launch", "session/pgwire", "recorder", "cmd/twokey"},
 	"golang.org/x/term":                   {"cmd/twokey"}, // is this a terminal, and its keys, on any system

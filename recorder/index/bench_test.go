@@ -186,7 +186,7 @@ func (h *house) fill(b *testing.B, n int) {
 func usual(i, n int) told {
 	r := rand.New(rand.NewPCG(uint64(i), 7))
 	s := told{
-		ago: time.Duration(i) * 365 * 24 * time.Hour / time.Duration(n), who: engineer(r.IntN(40)), seated: []session.Identity{engineer(40 + r.IntN(20))},
+		ago: time.Duration(i) * (365 * 24 * time.Hour / time.Duration(n)), who: engineer(r.IntN(40)), seated: []session.Identity{engineer(40 + r.IntN(20))},
 		target: []string{"orders", "billing", "users"}[r.IntN(3)], mode: []string{"read", "write"}[r.IntN(2)], end: session.Quit,
 	}
 	if r.IntN(50) == 0 {

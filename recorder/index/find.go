@@ -95,7 +95,7 @@ type candidate struct {
 }
 
 // candidates yields the sessions that have all that is looked for, and of the text all
-// trigrams; with is whether the session of q.Before is one of them.
+// trigrams (text.go); with is whether the session of q.Before is one of them.
 func (x *Index) candidates(ctx context.Context, q session.Query, with bool) iter.Seq2[candidate, error] {
 	return func(yield func(candidate, error) bool) {
 		below, err := x.below(ctx, q.Before.ID, with)
@@ -183,13 +183,12 @@ func (c *condition) equal(column, value string) {
 // statement is the question in SQL. Whatever somebody typed is an argument, and never part of it.
 func statement(q session.Query, below int64) (string, []any) {
 	var c condition
-	from := "sessions s"
-	if words := question(fold(q.Text), q.Screen); words != "" {
-		from = "words CROSS JOIN sessions s ON s.num = words.rowid"
-		c.and("words MATCH ? AND words.rowid < ?", words, below)
-	} else {
-		c.and("s.num < ?", below)
+	from, order := "sessions s", "s.num"
+	if table, match := question(fold(q.Text), q.Screen); table != "" {
+		from, order = table+" CROSS JOIN sessions s ON s.num = "+table+".rowid", table+".rowid"
+		c.and(table+" MATCH ?", match)
 	}
+	c.and(order+" < ?", below)
 	c.equal("id", q.ID)
 	c.equal("code", q.Code)
 	c.equal("target", q.Target)
@@ -208,10 +207,6 @@ func statement(q session.Query, below int64) (string, []any) {
 	c.person(shadow, q.Shadow)
 	if q.Seer != nil {
 		c.seenBy(*q.Seer)
-	}
-	order := "s.num"
-	if strings.HasPrefix(from, "words") {
-		order = "words.rowid"
 	}
 	return fmt.Sprintf("SELECT s.num, (SELECT found FROM about WHERE about.num = s.num) FROM %s WHERE %s ORDER BY %s DESC LIMIT %d",
 		from, strings.Join(c.sql, " AND "), order, pageRows), c.args

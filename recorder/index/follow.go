@@ -333,7 +333,7 @@ func forget(ctx context.Context, db *sql.DB, gone map[string]bool) error {
 	}
 	defer tx.Rollback()
 	for id := range gone {
-		for _, what := range []string{"about WHERE num", "people WHERE num", "texts WHERE num", "words WHERE rowid"} {
+		for _, what := range []string{"about WHERE num", "people WHERE num", "texts WHERE num", "words WHERE rowid", "pairs WHERE rowid"} {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM "+what+" = (SELECT num FROM sessions WHERE id = ?)", id); err != nil {
 				return err
 			}
@@ -687,7 +687,9 @@ func fill(ctx context.Context, tx *sql.Tx, id string, c contents, state int, sai
 	}{
 		{"DELETE FROM texts WHERE num = ?", []any{num}},
 		{"DELETE FROM words WHERE rowid = ?", []any{num}},
+		{"DELETE FROM pairs WHERE rowid = ?", []any{num}},
 		{"INSERT INTO words(rowid, said, shown) VALUES(?, ?, ?)", []any{num, said, shown}},
+		{"INSERT INTO pairs(rowid, said, shown) VALUES(?, ?, ?)", []any{num, pairs(said), pairs(shown)}},
 		{"UPDATE sessions SET contents = ?, cut = ? WHERE num = ?", []any{state, c.cut, num}},
 	} {
 		if _, err := tx.ExecContext(ctx, do.sql, do.args...); err != nil {

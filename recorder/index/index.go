@@ -33,7 +33,7 @@ import (
 
 // version is that of the schema, and of how texts are read off a tape. A file of
 // another one is left alone, and removed.
-const version = 1
+const version = 2
 
 // Options is what an Index needs.
 type Options struct {
@@ -254,7 +254,8 @@ var errRow = errors.New("a row of the index makes no sense")
 //
 // The index of words has no texts and no positions (contentless, detail=column):
 // it says in which sessions all the trigrams of a text are, and texts says
-// whether the text is.
+// whether the text is. The index of pairs does the same for texts that have no trigram:
+// its words are made by pairs (text.go).
 const schema = `
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS sessions(
@@ -276,6 +277,8 @@ CREATE TABLE IF NOT EXISTS texts(
 	PRIMARY KEY(num, seq)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
 	said, shown, content='', contentless_delete=1, detail=column, tokenize='trigram case_sensitive 1');
+CREATE VIRTUAL TABLE IF NOT EXISTS pairs USING fts5(
+	said, shown, content='', contentless_delete=1, detail=column, tokenize='ascii');
 CREATE TABLE IF NOT EXISTS troubles(id TEXT PRIMARY KEY, day TEXT NOT NULL, trouble TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL);
 COMMIT;`

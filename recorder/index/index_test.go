@@ -273,6 +273,63 @@ func TestHostileTextIsText(t *testing.T) {
 	}
 }
 
+// Texts of one or two characters are answered by an index, too, and nothing is missed:
+// not at the ends of a text, not beyond the Basic Multilingual Plane.
+func TestShortTexts(t *testing.T) {
+	h := newHouse(t)
+	said := h.records(told{said: []string{"select 'a~~b'", "x", "\U0001f511 日本"}, shown: []string{"orders=> \r\n%§\r\n"}})
+	other := h.records(told{said: []string{"select 1", "a~b"}})
+	h.closed()
+	x := h.indexed(index.Options{})
+	both := []string{other, said}
+	slices.Sort(both)
+	for text, want := range map[string][]string{
+		"~~": {said}, "~": both, "~B": both, "X": {said}, "日本": {said}, "本": {said}, "🔑": {said}, "🔑 ": {said}, "a": both, "?": nil, "x\x00": nil, "%§": nil, "": both, " ": both, "11": nil,
+	} {
+		got := find(t, x, session.Query{Text: text})
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := find(t, x, session.Query{Text: "%§", Screen: true}); !slices.Equal(got, []string{said}) {
+		t.Errorf("on the screen: %q", got)
+	}
+	if hits := search(t, x, session.Query{Text: "~~"}); len(hits) != 1 || hits[0].N != 1 || hits[0].Offset != 9 {
+		t.Errorf("%+v", hits)
+	}
+}
+
+// An accent is the same whether it was typed as one character with its letter (NFC) or as
+// two (NFD), as a Mac's keyboard and its file names do; and so are letters that
+// differ only by case or by where in a word they stand.
+func TestAccentsAndLettersAreTheSameInEveryForm(t *testing.T) {
+	for _, forms := range [][]string{
+		{"caf\u00e9", "cafe\u0301", "CAF\u00c9", "CAFE\u0301"}, {"\u1ec7", "\u1eb9\u0302", "e\u0323\u0302", "e\u0302\u0323"},
+		{"\u00e9", "e\u0301"}, {"\u212b", "\u00c5", "a\u030a"}, {"ὀδός", "ὈΔΌΣ"}, {"5 \u212a", "5 k"}, {"\u1100\u1161", "\uac00"},
+	} {
+		h := newHouse(t)
+		for _, form := range forms {
+			h.records(told{said: []string{"select '" + form + "'"}, shown: []string{"is " + form + "\r\n"}})
+		}
+		h.closed()
+		x := h.indexed(index.Options{})
+		for _, form := range forms {
+			if got := find(t, x, session.Query{Text: form}); len(got) != len(forms) {
+				t.Errorf("%+q finds %d of %d", form, len(got), len(forms))
+			}
+			if got := search(t, x, session.Query{Text: "is " + form, Screen: true}); len(got) != len(forms) || got[0].Offset != 0 {
+				t.Errorf("on the screen %+q finds %+v of %d", form, got, len(forms))
+			}
+		}
+	}
+	h := newHouse(t)
+	h.records(told{said: []string{"select 'cafe'"}})
+	h.closed()
+	if got := find(t, h.indexed(index.Options{}), session.Query{Text: "caf\u00e9"}); len(got) > 0 {
+		t.Error("another letter is the same")
+	}
+}
+
 func TestWhatWasOnTheScreen(t *testing.T) {
 	h := newHouse(t)
 	id := h.records(told{said: []string{"select secret"}, shown: []string{
