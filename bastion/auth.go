@@ -98,8 +98,7 @@ func (c *connection) offered(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Per
 	if _, ok := key.(*ssh.Certificate); ok {
 		return c.offeredCertificate(meta, key)
 	}
-	c.patience()
-	return nil, nil
+	return nil, c.patience(false)
 }
 
 // offeredCertificate is the same when a plain key was proven already.
@@ -111,8 +110,7 @@ func (c *connection) offeredCertificate(_ ssh.ConnMetadata, key ssh.PublicKey) (
 	if _, err := c.server.Authority.Identify(cert, c.from); err != nil {
 		return nil, c.refuseCertificate(err)
 	}
-	c.patience()
-	return nil, nil
+	return nil, c.patience(true)
 }
 
 // proven is called when the client has signed with the key. A certificate is
@@ -129,6 +127,10 @@ func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 	if err != nil {
 		return nil, c.refuseCertificate(err)
 	}
+	if err := c.countIn(who); err != nil {
+		c.logInNoMore(err)
+		return nil, banner(err, err.Error())
+	}
 	who.Credential.From = c.from
 	permit := visitor{who: who}.permit()
 	permit.CriticalOptions = cert.CriticalOptions // x/crypto enforces source-address once more
@@ -144,27 +146,51 @@ func (c *connection) refuseCertificate(err error) error {
 		text += ": " + c.server.command("login")
 	}
 	c.mu.Lock()
-	said := c.refused == text
-	c.refused = text
+	said := c.entry.refused == text
+	c.entry.refused = text
 	c.mu.Unlock()
 	c.server.Log.Info("certificate refused", "from", c.from, "error", err)
 	if said {
 		return err
 	}
 	c.server.turnedAway(c.from, refusedCertificate, err)
-	return &ssh.BannerError{Err: err, Message: "twokey: " + text + "\r\n"}
+	return banner(err, text)
+}
+
+// banner is an error that the client is told, too.
+func banner(err error, text string) error {
+	return &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(text, 500) + "\r\n"}
+}
+
+// turned is why somebody is not let in who has proven what they should. They read it in a
+// last prompt: that is what OpenSSH shows always.
+type turned struct {
+	error
+	cause string // for the Meter
+}
+
+// countIn lets a person in who is not here too often already. What they came with
+// is no less good for it, so nothing follows but that.
+func (c *connection) countIn(who session.Identity) error {
+	if n := c.server.Limits.PerPerson; !c.server.roll.belongs(c, accountOf(who)) {
+		return turned{fmt.Errorf("you have %d connections here, and that is all that one person can have; close some first", n), refusedPerson}
+	}
+	return nil
 }
 
 // login asks for the code of a browser login. key is the one this connection
 // has proven, or nil.
 func (c *connection) login(key ssh.PublicKey) func(ssh.ConnMetadata, ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
 	return func(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
-		c.patience()
 		who, err := c.signIn(key, ask)
+		if err == nil {
+			err = c.keptOut(who)
+		}
+		if err == nil {
+			err = c.countIn(who)
+		}
 		if err != nil {
-			c.server.Log.Info("login failed", "from", c.from, "error", err)
-			c.server.turnedAway(c.from, refusedLogin, err)
-			return nil, &ssh.BannerError{Err: err, Message: "twokey: " + session.OneLine(err.Error(), 300) + "\r\n"}
+			return nil, c.leaves(err, ask)
 		}
 		now := time.Now()
 		who.Credential = session.Credential{Key: fingerprint(key), From: c.from, Issued: now, Expires: now.Add(c.server.LoginLasts)}
@@ -186,16 +212,18 @@ var ErrNoCodeYet = errors.New("open the link first; the code is on the page you 
 // the person must read is in the prompt: OpenSSH drops the instruction
 // under LogLevel=ERROR.
 func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChallenge) (session.Identity, error) {
-	if !c.firstLogin() {
-		return session.Identity{}, errors.New("this login is over; connect again for a new link")
+	if err := c.logInNoMore(errors.New("this login is over; connect again for a new link")); err != nil {
+		return session.Identity{}, err
 	}
 	if c.server.Logins == nil {
 		return session.Identity{}, errors.New("this bastion takes certificates only")
 	}
+	if err := c.patience(false); err != nil {
+		return session.Identity{}, turned{err, refusedCrowd}
+	}
 	id, url, err := c.server.Logins.Begin(c.from, fingerprint(key))
 	if err != nil {
-		ask("", "", []string{"twokey: " + session.OneLine(err.Error(), 300) + "\nPress Enter to leave. "}, []bool{true})
-		return session.Identity{}, err
+		return session.Identity{}, turned{err, refusedLogin}
 	}
 	defer c.server.Logins.Cancel(id)
 	prompt := fmt.Sprintf("%sSign in at %s\n  then type the code it shows here.\nCode: ", c.sorry(), url)
@@ -206,7 +234,7 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 		}
 		who, err := c.server.Logins.Redeem(c.ctx, id, tidyCode(answers[0]))
 		if err == nil {
-			return who, c.keptOut(who, ask)
+			return who, nil
 		}
 		if !errors.Is(err, ErrNoCodeYet) {
 			wrong++
@@ -216,35 +244,45 @@ func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChalle
 	return session.Identity{}, errors.New("three wrong codes; connect again for a new link")
 }
 
-// keptOut is why somebody who has just signed in is not let in, in a last
-// prompt: that is what OpenSSH shows always.
-func (c *connection) keptOut(who session.Identity, ask ssh.KeyboardInteractiveChallenge) error {
+// keptOut is why somebody who has just signed in is not let in.
+func (c *connection) keptOut(who session.Identity) error {
 	why := c.server.Revocations.Why(who, time.Now())
 	if why == "" {
 		return nil
 	}
 	c.server.Log.Warn("a revoked person signed in", "from", c.from, "person", who.Name)
-	ask("", "", []string{"twokey: " + session.OneLine(why, 300) + "\nPress Enter to leave. "}, []bool{true})
-	return errors.New(why)
+	return turned{errors.New(why), refusedLogin}
 }
 
-// firstLogin is true once: a client that failed starts again with a new connection.
-func (c *connection) firstLogin() bool {
+// leaves tells somebody why their login failed.
+func (c *connection) leaves(err error, ask ssh.KeyboardInteractiveChallenge) error {
+	cause, text := refusedLogin, session.OneLine(err.Error(), 300)
+	if t := (turned{}); errors.As(err, &t) {
+		cause = t.cause
+		ask("", "", []string{"twokey: " + text + "\nPress Enter to leave. "}, []bool{true})
+	}
+	c.server.Log.Info("login failed", "from", c.from, "error", err)
+	c.server.turnedAway(c.from, cause, err)
+	return banner(err, text)
+}
+
+// logInNoMore is nil once, unless there was a reason before: a client that failed
+// starts again with a new connection.
+func (c *connection) logInNoMore(why error) (before error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first := !c.loginBegun
-	c.loginBegun = true
-	return first
+	before, c.entry.over = c.entry.over, why
+	return before
 }
 
 // sorry is why a certificate was refused, as the beginning of a prompt.
 func (c *connection) sorry() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused == "" {
+	if c.entry.refused == "" {
 		return ""
 	}
-	return "twokey: " + c.refused + "\n"
+	return "twokey: " + c.entry.refused + "\n"
 }
 
 // tidyCode forgives how people type six digits.

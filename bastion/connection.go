@@ -26,31 +26,38 @@ const maxRejects = 20
 
 // connection is one client's.
 type connection struct {
-	server *Server
-	net    net.Conn
-	from   string // host:port
-	source netip.Prefix
-	began  time.Time
-	ctx    context.Context // ends with the connection
-	end    context.CancelFunc
-	stage  stage // guarded by server.roll.mu
+	*engaged // what runs on it
+	server   *Server
+	net      net.Conn
+	from     string // host:port
+	source   netip.Prefix
+	began    time.Time
+	ctx      context.Context // ends with the connection
+	end      context.CancelFunc
+	peer     func() pinger // nil until the handshake has ended; set when it begins
 
-	who  atomic.Pointer[session.Identity] // of the first channel on
-	runs atomic.Bool                      // a session or a seat of theirs, which ends in its own time
+	stage stage   // guarded by server.roll.mu
+	owner account // whose connection it is, for counting alone; guarded by server.roll.mu
 
-	mu         sync.Mutex
-	rejects    int
-	busy       bool             // a session channel is open, or a session without one runs
-	live       *session.Session // theirs, for what they forward
-	had        bool             // there has been one
-	changed    chan struct{}    // closed and replaced when one of the three above has
-	forwards   int              // channels of forwarded ports
-	refused    string           // why a certificate was refused on the way in, for the login prompt
-	loginBegun bool             // there is one login on a connection
+	who   atomic.Pointer[session.Identity] // of the first channel on
+	runs  atomic.Bool                      // a session or a seat of theirs, which ends in its own time
+	visit atomic.Pointer[visit]            // that is here
+	pace  pace                             // of new keys
+
+	mu      sync.Mutex
+	rejects int
+	entry   entry
+}
+
+// entry is how far the login has come.
+type entry struct {
+	refused string // why a certificate was refused on the way in, for the login prompt
+	over    error  // why there is no login on this connection, or no more
 }
 
 func newConnection(s *Server, nc net.Conn) *connection {
-	c := &connection{changed: make(chan struct{}), server: s, net: nc, from: nc.RemoteAddr().String(), source: sourceOf(nc.RemoteAddr().String()), began: time.Now()}
+	from := nc.RemoteAddr().String()
+	c := &connection{engaged: newEngaged(), server: s, net: nc, from: from, source: sourceOf(from), began: time.Now()}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	return c
 }
@@ -69,11 +76,19 @@ func (c *connection) serve() {
 func (c *connection) front() *gliderlabs.Server {
 	signers := make([]gliderlabs.Signer, len(c.server.HostSigners))
 	for i, s := range c.server.HostSigners {
-		signers[i] = s
+		signers[i] = paced{s, &c.pace}
 	}
 	return &gliderlabs.Server{
-		HostSigners:          signers,
-		ServerConfigCallback: func(gliderlabs.Context) *ssh.ServerConfig { return c.config() },
+		HostSigners: signers,
+		ServerConfigCallback: func(ctx gliderlabs.Context) *ssh.ServerConfig {
+			c.peer = func() pinger {
+				if sc, is := ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn); is {
+					return sc
+				}
+				return nil
+			}
+			return c.config()
+		},
 		ConnectionFailedCallback: func(_ net.Conn, err error) {
 			c.server.Log.Info("handshake failed", "from", c.from, "error", session.OneLine(err.Error(), logged))
 		},
@@ -105,16 +120,21 @@ type ownDeadline struct{ net.Conn }
 func (ownDeadline) SetDeadline(time.Time) error { return nil }
 
 // patience gives the client until the end of the login: somebody is asked for
-// something, a touch of a key, a passphrase, or the code.
-func (c *connection) patience() {
-	c.server.roll.reach(c, talking)
+// something, a touch of a key, a passphrase, or the code. Who has shown a certificate that
+// is good is vouched for. The error is a sentence for the person.
+func (c *connection) patience(vouched bool) error {
+	if err := c.server.roll.talk(c, vouched); err != nil {
+		return err
+	}
 	c.net.SetDeadline(c.began.Add(c.server.Limits.Login))
+	return nil
 }
 
 // welcome takes the deadline of the login away.
 func (c *connection) welcome() {
 	c.net.SetDeadline(time.Time{})
-	c.server.roll.reach(c, known)
+	c.server.roll.welcome(c)
+	go c.keepalive() // ends with the connection
 }
 
 // hangUp closes the connection at once, whatever its other end does.
@@ -167,37 +187,6 @@ func (c *connection) session(sc *ssh.ServerConn, n ssh.NewChannel) {
 		return
 	}
 	newVisit(c, sc, ch, who).attend(requests)
-}
-
-func (c *connection) claim() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.busy {
-		return false
-	}
-	c.busy = true
-	return true
-}
-
-func (c *connection) yield() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = false
-	c.turn()
-}
-
-// serves notes the session that runs on this connection; nil when it has ended.
-func (c *connection) serves(s *session.Session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.live, c.had = s, true
-	c.turn()
-}
-
-// turn lets whoever waits for a session look again. The caller holds mu.
-func (c *connection) turn() {
-	close(c.changed)
-	c.changed = make(chan struct{})
 }
 
 // caught turns a panic in a goroutine that touches this client's bytes into

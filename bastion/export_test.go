@@ -47,3 +47,6 @@ func (s *Server) BreakView(of *session.Session) {
 	b, _ := s.seats.at(of)
 	b.view.Close()
 }
+
+// NewPace is how long each exchange of keys on one connection waits.
+func NewPace() func(now time.Time) time.Duration { return new(pace).next }

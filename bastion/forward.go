@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,40 +102,20 @@ func (s *Server) forwardCommand(target, user string) string {
 	return s.line(fmt.Sprintf("ssh -N -L %d:%s:%d", postgresPort, target, postgresPort), user+"@", nil)
 }
 
-func (c *connection) takeForward() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.forwards >= maxForwards {
-		return false
-	}
-	c.forwards++
-	return true
-}
-
-func (c *connection) giveForward() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.forwards--
-	c.turn()
-}
-
 // shared returns this connection's session. Where one is about to begin, it
 // waits for it; where none ever was, it opens one.
 func (c *connection) shared(sc *ssh.ServerConn, who visitor, want wish) (*session.Session, error) {
 	var failed chan error // of the one that we open
 	for {
-		c.mu.Lock()
-		s, busy, had, changed := c.live, c.busy, c.had, c.changed
-		if s == nil && failed == nil && !busy && !had {
-			c.busy = true
+		s, over, first, changed := c.look(failed == nil)
+		if first {
 			failed = make(chan error, 1)
 			go c.quietly(sc, who, want, failed) // ends with the session
 		}
-		c.mu.Unlock()
 		switch {
 		case s != nil:
 			return s, nil
-		case had && !busy && failed == nil:
+		case over && failed == nil:
 			return nil, errors.New("the session of this connection has ended; connect again")
 		}
 		select {
@@ -156,9 +135,8 @@ func (c *connection) quietly(sc *ssh.ServerConn, who visitor, want wish, failed 
 	defer c.yield()
 	v := newVisit(c, sc, &silence{closed: c.ctx.Done()}, who)
 	v.command = noPsql
-	live, stop := context.WithCancel(c.ctx)
-	defer stop()
-	go v.keepalive(live) // ends with live
+	c.visit.Store(v)
+	defer c.visit.Store(nil)
 	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "forwards", true)
 	v.did(session.DeedCameIn, "", fmt.Sprintf("as %s, certificate %d, to forward", session.OneLine(v.user, 64), v.who.Credential.Serial))
 	if _, err := v.open(want); err != nil {
@@ -184,9 +162,7 @@ func (c *connection) sayGoodbye() {
 func (c *connection) lastForwards(patience time.Duration) {
 	late := time.After(patience)
 	for {
-		c.mu.Lock()
-		left, changed := c.forwards, c.changed
-		c.mu.Unlock()
+		left, changed := c.clients()
 		if left == 0 {
 			return
 		}

@@ -11,8 +11,9 @@ import (
 type Meter interface {
 	// Did hears of every deed, whether or not there is a ledger.
 	Did(what session.DeedType)
-	// Refused hears of everything that was refused: "connection" (by the limits), "certificate",
-	// "login", a session.Code, or "other".
+	// Refused hears of everything that was refused: "connection" (by the limits), "crowd" (too
+	// many logins from one address), "person" (too many connections of one), "certificate", "login",
+	// a session.Code, or "other".
 	Refused(cause string)
 	// Ended hears of every session that has ended. Of the summary it takes no names.
 	Ended(s session.Summary)
@@ -21,6 +22,8 @@ type Meter interface {
 // What is refused before it is known who somebody is.
 const (
 	refusedConnection  = "connection"
+	refusedCrowd       = "crowd"
+	refusedPerson      = "person"
 	refusedCertificate = "certificate"
 	refusedLogin       = "login"
 )

@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -24,6 +25,8 @@ type roll struct {
 	conns     map[*connection]struct{}
 	sources   map[netip.Prefix]int // connections of each
 	crowd     crowd                // of strangers
+	talkers   map[netip.Prefix]int // those of them who are in the middle of a login
+	people    map[account]int      // connections of each
 	strangers [known]int           // at each stage before
 	awaited   int                  // connections whose proxy has not said yet whom it brings
 	living    sync.WaitGroup       // connections; added to only under mu while not closing
@@ -40,7 +43,7 @@ const (
 )
 
 func newRoll(l Limits) roll {
-	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]int{}, crowd: crowd{}}
+	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]int{}, crowd: crowd{}, talkers: map[netip.Prefix]int{}, people: map[account]int{}}
 }
 
 func (r *roll) listen(l net.Listener) bool {
@@ -69,8 +72,9 @@ func (r *roll) arrive(c *connection) error {
 		return errors.New("too many connections")
 	case r.sources[c.source] >= r.limits.PerSource:
 		return errors.New("too many connections from one address")
-	case r.crowd[c.source] >= r.limits.Strangers && !r.evict(silent, func(o *connection) bool { return o.source == c.source }):
-		return errors.New("too many unfinished logins from one address")
+	}
+	if r.crowd[c.source]-r.talkers[c.source] >= r.limits.Strangers {
+		r.evict(silent, c.neighbour)
 	}
 	if r.strangers[silent] >= r.limits.AllStrangers {
 		r.evict(silent, anyone)
@@ -83,29 +87,77 @@ func (r *roll) arrive(c *connection) error {
 	return nil
 }
 
-// reach notes that a connection has come further. Nobody goes back.
-func (r *roll) reach(c *connection, to stage) {
+// talk notes that somebody has begun a login, or says why they cannot. Where too many from
+// their address are in the middle of one, the first of those who have had their time
+// gives way; for who is vouched for, the first of all.
+func (r *roll) talk(c *connection, vouched bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if to == talking && c.stage == silent && r.strangers[talking] >= r.limits.AllStrangers {
+	if c.stage != silent {
+		return nil
+	}
+	late := time.Now().Add(-r.limits.Undisturbed)
+	yields := func(o *connection) bool { return c.neighbour(o) && (vouched || o.began.Before(late)) }
+	if r.talkers[c.source] >= r.limits.Strangers && !r.evict(talking, yields) {
+		return fmt.Errorf("%d logins are under way from your address; try again in a minute", r.talkers[c.source])
+	}
+	if r.strangers[talking] >= r.limits.AllStrangers {
 		r.evict(talking, anyone)
 	}
-	r.move(c, to)
+	r.move(c, talking)
+	return nil
 }
 
-// move counts a connection at its new stage. The caller holds mu.
+// welcome notes that somebody is in.
+func (r *roll) welcome(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.move(c, known)
+}
+
+// move counts a connection at its new stage. Nobody goes back. The caller holds mu.
 func (r *roll) move(c *connection, to stage) {
 	if to <= c.stage {
 		return
 	}
 	r.strangers[c.stage]--
+	if c.stage == talking {
+		less(r.talkers, c.source)
+	}
 	if to == known {
 		r.crowd.add(c.source, -1)
 	} else {
 		r.strangers[to]++
+		r.talkers[c.source]++
 	}
 	c.stage = to
 }
+
+// less counts one down, and keeps no zeros.
+func less[K comparable](m map[K]int, k K) {
+	if m[k]--; m[k] <= 0 {
+		delete(m, k)
+	}
+}
+
+// belongs counts a connection as this person's, unless they have enough.
+func (r *roll) belongs(c *connection, to account) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.owner == to {
+		return true
+	}
+	if r.people[to] >= r.limits.PerPerson {
+		return false
+	}
+	less(r.people, c.owner)
+	r.people[to]++
+	c.owner = to
+	return true
+}
+
+// neighbour reports whether another one comes from the same address.
+func (c *connection) neighbour(o *connection) bool { return o.source == c.source }
 
 func anyone(*connection) bool { return true }
 
@@ -140,9 +192,8 @@ func (r *roll) depart(c *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.move(c, known)
-	if r.sources[c.source]--; r.sources[c.source] == 0 {
-		delete(r.sources, c.source)
-	}
+	less(r.sources, c.source)
+	less(r.people, c.owner)
 	delete(r.conns, c)
 	r.living.Done()
 }

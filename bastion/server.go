@@ -79,10 +79,12 @@ type Options struct {
 type Limits struct {
 	Connections  int           // in total [4096]
 	PerSource    int           // from one IPv4 address or one IPv6 /64 [1024]
-	Strangers    int           // not yet authenticated, from one source [32]
+	PerPerson    int           // of one person [128]
+	Strangers    int           // not yet authenticated, from one source [32 that are silent, 32 in the middle of a login]
 	AllStrangers int           // not yet authenticated, in total [256 that are silent, 256 in the middle of a login]; the next one takes the place of another
 	Handshake    time.Duration // from the connection to the first key or prompt [10 s]
 	Login        time.Duration // from the connection to the end of the login [5 min]
+	Undisturbed  time.Duration // for which a login keeps its place, however many come from its source [1 min]
 	Keepalive    time.Duration // between two questions whether a client is alive [5 s]
 	Shutdown     time.Duration // for handlers to end by themselves in Shutdown [3 s]
 }
@@ -100,10 +102,12 @@ func (l Limits) orDefaults() Limits {
 	}
 	number(&l.Connections, 4096)
 	number(&l.PerSource, 1024)
+	number(&l.PerPerson, 128)
 	number(&l.Strangers, 32)
 	number(&l.AllStrangers, 256)
 	span(&l.Handshake, 10*time.Second)
 	span(&l.Login, 5*time.Minute)
+	span(&l.Undisturbed, time.Minute)
 	span(&l.Keepalive, 5*time.Second)
 	span(&l.Shutdown, 3*time.Second)
 	return l

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -315,10 +316,39 @@ func TestSilentStrangersDisturbNoLogin(t *testing.T) {
 	}
 }
 
+// logins is a number of people in the middle of a login, until end.
+func (h *house) logins(n int) (end func()) {
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	for range n {
+		asked := make(chan struct{}, 10)
+		all.Go(func() {
+			h.dial("lobby", ssh.KeyboardInteractive(func(string, string, []string, []bool) ([]string, error) {
+				asked <- struct{}{}
+				<-done
+				return []string{"no"}, nil
+			}))
+		})
+		receive(h.t, "the question", asked)
+	}
+	return sync.OnceFunc(func() { close(done); all.Wait() })
+}
+
+// prompts dials as somebody who has no certificate, and returns what they are asked.
+func (h *house) prompts() (asked []string, err error) {
+	_, err = h.dial("lobby", ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+		asked = append(asked, questions...)
+		return []string{"no"}, nil
+	}))
+	return asked, err
+}
+
 // Of those who have said nothing yet the first gives way to whoever comes from the same
-// address; where all are in the middle of a login, nobody does.
+// address. Where too many are in the middle of a login, the next one reads so; whoever
+// has a certificate gets in.
 func TestOneSourceCannotFillTheHouse(t *testing.T) {
-	h := open(t, func(o *bastion.Options) { o.Limits.Strangers = 3 })
+	m := &meter{}
+	h := open(t, func(o *bastion.Options) { o.Limits.Strangers, o.Meter = 3, m })
 	c := h.as(alice, "lobby")
 	var silent []net.Conn
 	for range 4 {
@@ -331,32 +361,116 @@ func TestOneSourceCannotFillTheHouse(t *testing.T) {
 	if !hungUp(silent[0]) {
 		t.Error("a fourth stranger took nobody's place")
 	}
-	var logins sync.WaitGroup
-	done := make(chan struct{})
-	end := sync.OnceFunc(func() { close(done); logins.Wait() })
+	end := h.logins(3)
 	defer end()
-	for range 3 {
-		asked := make(chan struct{}, 10)
-		logins.Go(func() {
-			h.dial("lobby", ssh.KeyboardInteractive(func(string, string, []string, []bool) ([]string, error) {
-				asked <- struct{}{}
-				<-done
-				return []string{"no"}, nil
-			}))
-		})
-		receive(t, "the question", asked)
+	if asked, err := h.prompts(); err == nil || len(asked) == 0 || !strings.Contains(asked[0], "3 logins are under way from your address; try again in a minute\nPress Enter") {
+		t.Errorf("a fourth login from one address: %v, asked %q", err, asked)
 	}
-	if greeted(h.connect("127.0.0.1", nil)) {
-		t.Error("a fourth login from one address was let in")
-	}
+	eventually(t, "it is counted", func() bool { return m.has("refused crowd") })
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Error("alice, who is known, was disturbed")
 	}
-	end()
+	if out, _, _ := h.run(bob, "lobby", "whoami"); !strings.Contains(out, "bob") {
+		t.Error("bob, who has a certificate, did not get in")
+	}
+}
+
+// Whoever holds all the logins of an address, such as an office's, holds them for a minute.
+func TestALoginKeepsItsPlaceForAWhile(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Strangers, o.Limits.Undisturbed = 3, time.Second })
+	end := h.logins(3)
+	defer end()
+	eventually(t, "one of them gives way", func() bool {
+		asked, _ := h.prompts()
+		return len(asked) > 0 && strings.Contains(asked[0], "Sign in at")
+	})
+}
+
+// One person has so many connections and no more, however they have logged in, and reads
+// that; it does not count for another, and ends with the connections.
+func TestOnePersonCannotFillTheHouse(t *testing.T) {
+	m := &meter{}
+	h := open(t, func(o *bastion.Options) { o.Limits.PerPerson, o.Meter = 3, m })
+	h.desk.is(alice)
+	var hers []*ssh.Client
+	for range 2 {
+		hers = append(hers, h.as(alice, "lobby"))
+	}
+	code := func(_, _ string, questions []string, _ []bool) ([]string, error) { return []string{"123456"}, nil }
+	c, err := h.dial("lobby", ssh.KeyboardInteractive(code))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var banners syncBuffer
+	for name, auth := range map[string]ssh.AuthMethod{"certificate": ssh.PublicKeys(h.ca.certify(alice)), "login": ssh.KeyboardInteractive(code)} {
+		config := clientConfig("lobby", auth)
+		config.BannerCallback = func(text string) error { io.WriteString(&banners, text); return nil }
+		if c, err := ssh.Dial("tcp", h.addr, config); err == nil {
+			c.Close()
+			t.Errorf("a fourth connection, with a %s", name)
+		}
+	}
+	if n := strings.Count(banners.String(), "you have 3 connections here"); n != 2 {
+		t.Errorf("she reads %q", &banners)
+	}
+	config := clientConfig("lobby", ssh.PublicKeys(h.ca.certify(alice)), ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+		io.WriteString(&banners, strings.Join(questions, ""))
+		return make([]string, len(questions)), nil
+	}))
+	if _, err := ssh.Dial("tcp", h.addr, config); err == nil || !strings.Contains(banners.String(), "close some first\nPress Enter") || strings.Contains(banners.String(), "Sign in at") {
+		t.Errorf("%v; with a terminal she reads %q", err, &banners)
+	}
+	if !m.has("refused person") || m.has("refused certificate") {
+		t.Errorf("counted: %s", m.heard)
+	}
+	if out, _, _ := h.run(bob, "lobby", "whoami"); !strings.Contains(out, "bob") {
+		t.Error("bob was disturbed")
+	}
+	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
+		t.Error("her others were disturbed")
+	}
+	hers[0].Close()
 	eventually(t, "room again", func() bool {
-		_, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(bob)))
+		_, err := h.dial("lobby", ssh.PublicKeys(h.ca.certify(alice)))
 		return err == nil
 	})
+}
+
+// A client on whose connection nothing runs is asked, too, whether it is there.
+func TestAnIdleClientThatDoesNotAnswerIsHungUpOn(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Keepalive = 10 * time.Millisecond })
+	answers := h.as(bob, "lobby")
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	asleep := &sleeper{Conn: nc}
+	conn, channels, requests, err := ssh.NewClientConn(asleep, h.addr, clientConfig("lobby", ssh.PublicKeys(h.ca.certify(alice))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hers := ssh.NewClient(conn, channels, requests)
+	gone := make(chan struct{})
+	go func() { hers.Wait(); close(gone) }()
+	asleep.now.Store(true)
+	receive(t, "she is hung up on", gone)
+	if out, _, _ := result(t, answers, "whoami", nil); !strings.Contains(out, "bob") {
+		t.Error("so is bob, who answers")
+	}
+}
+
+// sleeper is a connection whose client sends nothing any more, from some moment on.
+type sleeper struct {
+	net.Conn
+	now atomic.Bool
+}
+
+func (s *sleeper) Write(p []byte) (int, error) {
+	if s.now.Load() {
+		return len(p), nil
+	}
+	return s.Conn.Write(p)
 }
 
 func TestOneShellAtATimeAndTwentyRejectsEndIt(t *testing.T) {

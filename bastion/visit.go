@@ -33,7 +33,6 @@ const (
 type visit struct {
 	server *Server
 	conn   *connection
-	alive  pinger
 	ch     ssh.Channel
 	in     io.Reader // what is typed: ch, or a keyboard that screens share
 	visitor
@@ -56,7 +55,7 @@ type visit struct {
 
 func newVisit(c *connection, sc *ssh.ServerConn, ch ssh.Channel, who visitor) *visit {
 	v := &visit{
-		server: c.server, conn: c, alive: sc, ch: ch, in: ch, visitor: who, user: sc.User(),
+		server: c.server, conn: c, ch: ch, in: ch, visitor: who, user: sc.User(),
 		env: map[string]string{}, sizes: newLatest(), term: "dumb",
 		log: c.server.Log.With("person", who.who.Name, "subject", who.who.Subject, "from", c.from),
 	}
@@ -164,16 +163,14 @@ func (v *visit) signal(payload []byte) bool {
 func (v *visit) run() {
 	defer close(v.over)
 	defer v.conn.caught()
-	live, stop := context.WithCancel(v.conn.ctx)
-	defer stop()
-	go v.keepalive(live) // ends with live; nothing depends on what it still does
+	v.conn.visit.Store(v)
+	defer v.conn.visit.Store(nil)
 	v.log.Info("came in", "user", session.OneLine(v.user, 64), "serial", v.who.Credential.Serial, "key", v.who.Credential.Key, "terminal", v.pty)
 	v.did(session.DeedCameIn, "", fmt.Sprintf("as %s, certificate %d", session.OneLine(v.user, 64), v.who.Credential.Serial))
 	status := v.serve()
 	v.log.Debug("left", "status", status)
 	v.ch.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))
 	v.ch.Close()
-	stop()
 	time.AfterFunc(closePatience, func() {
 		if v.ctx.Err() == nil { // the client did not close its side
 			v.conn.hangUp()
@@ -219,71 +216,6 @@ func (v *visit) errors() io.Writer {
 		return &crlf{w: v.ch}
 	}
 	return v.ch.Stderr()
-}
-
-// pinger asks the client whether it is there.
-type pinger interface {
-	SendRequest(name string, wantReply bool, payload []byte) (bool, []byte, error)
-}
-
-// goneMisses is how many questions in a row a client may leave unanswered
-// before it counts as gone. A shadow's seat has counted it out before (seat.go)
-// and stays a little longer, as networks come back.
-const (
-	goneMisses       = 3
-	goneMissesSeated = 24
-)
-
-// keepalive ends a visit whose client does not answer any more: its network may
-// have gone without a word.
-func (v *visit) keepalive(ctx context.Context) {
-	defer v.conn.caught()
-	ask(ctx, v.alive, v.server.Limits.Keepalive, func(misses int) {
-		most := goneMisses
-		if p := v.seated.Load(); p != nil {
-			p.missed(misses)
-			most = goneMissesSeated
-		}
-		if misses >= most {
-			v.end(disconnected("the client does not answer"))
-			v.conn.hangUp()
-		}
-	})
-}
-
-// ask sends a keepalive with reply every interval until ctx ends, and reports
-// after each how many in a row are unanswered (0: it answered). There is never
-// more than one on its way: the next is sent when the last came back.
-func ask(ctx context.Context, p pinger, every time.Duration, heard func(misses int)) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	answers := make(chan error, 1)
-	waiting, misses := false, 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case err := <-answers:
-			waiting = false
-			if err != nil {
-				return // the connection is gone, which others notice
-			}
-			misses = 0
-			heard(0)
-		case <-tick.C:
-			if waiting {
-				misses++
-				heard(misses)
-				continue
-			}
-			waiting = true
-			// Comes back with the answer or with the end of the connection.
-			go func() {
-				_, _, err := p.SendRequest("keepalive@openssh.com", true, nil)
-				answers <- err
-			}()
-		}
-	}
 }
 
 // latest holds the newest size of a terminal. Whoever reads late gets the last
