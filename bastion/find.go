@@ -54,9 +54,9 @@ func (f *finding) flags(c *cobra.Command, reviewed bool) {
 	o.BoolVar(&f.json, "json", false, "one JSON object a line")
 }
 
-// flagNames are the flags of a manifest (FORMAT.md), and the one of the index.
+// flagNames are the flags of a manifest (FORMAT.md), that of the index, and that of a session that runs.
 func flagNames() []string {
-	return []string{"alone", "break-glass", "killed", "alarm", "unclean", "lost", "recovered", "damaged", "unread", "unannounced", session.UnprovenFlag}
+	return []string{"alone", "break-glass", "killed", "alarm", "unclean", "lost", "recovered", "damaged", "unread", "unannounced", session.UnprovenFlag, session.Stuck}
 }
 
 // parse reads what was typed.

@@ -21,6 +21,9 @@ func TestListingsOfASessionThatHangs(t *testing.T) {
 		out, _, _ := h.run(dave, "lobby", "sessions --json")
 		return strings.Count(out, "\n") == 2 && strings.Count(out, `"stuck"`) == 1
 	})
+	if out, _, _ := h.run(dave, "lobby", "sessions --json --flag stuck"); strings.Count(out, "\n") != 1 || !strings.Contains(out, s.Request().ID) {
+		t.Errorf("those with the flag: %s", out)
+	}
 	out, _, status := h.run(dave, "lobby", "")
 	if status != 0 || !strings.Contains(out, "does not answer") {
 		t.Errorf("%d: %s", status, out)

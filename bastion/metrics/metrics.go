@@ -45,7 +45,7 @@ func New(o Options) *Metrics {
 		deeds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "twokey_deeds_total", Help: "What people did, in the words of the audit trail: came-in, certificate, asked, sat-down, killed, ..."}, []string{"what"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "twokey_refusals_total", Help: "What was refused, by cause: connection (limits), certificate, login, or the cause as a session's end has it."}, []string{"cause"}),
+			Name: "twokey_refusals_total", Help: "What was refused, by cause: connection (limits), crowd (logins from one address), person (connections of one), certificate, login, or the cause as a session's end has it."}, []string{"cause"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "twokey_sessions_ended_total", Help: "Sessions that have ended, by cause."}, []string{"cause"}),
 		alarms: prometheus.NewCounter(prometheus.CounterOpts{

@@ -152,21 +152,23 @@ func (p probe) try(ctx context.Context, limit time.Duration) []finding {
 	done := make(chan []finding, 1)
 	// A part that ignores its context is left behind: the doctor reports it
 	// and the process ends soon after.
-	go func() {
-		defer func() {
-			if r := recover(); r != nil {
-				done <- p.findings("", fails("please report this", "a bug in twokey: %v", r))
-			}
-		}()
-		detail, err := p.run(ctx)
-		done <- p.findings(detail, err)
-	}()
+	go func() { done <- p.once(ctx) }()
 	select {
 	case found := <-done:
 		return found
 	case <-time.After(limit + limit/5):
 		return p.findings("", fails("see whether it is reachable from this machine", "no answer within %s", session.Brief(limit)))
 	}
+}
+
+// once runs it for as long as that takes.
+func (p probe) once(ctx context.Context) (found []finding) {
+	defer func() {
+		if r := recover(); r != nil {
+			found = p.findings("", fails("please report this", "a bug in twokey: %v", r))
+		}
+	}()
+	return p.findings(p.run(ctx))
 }
 
 // findings turns what a probe returned into lines: what worked first, unless

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/bastion"
+	"github.com/twokey/twokey/session"
 )
 
 // This file is what operators' machines ask: is it alive (/healthz), can it do
@@ -21,23 +22,28 @@ import (
 // make the bastion log in to databases as often.
 const readyEvery = 30 * time.Second
 
+// readyPatience is how long /readyz waits for a part, which is less than those who ask
+// wait for it.
+const readyPatience = 3 * time.Second
+
 // readiness tries the parts, as the doctor does, and remembers what it found.
 type readiness struct {
-	probes []probe
-	must   map[string]bool // parts without which no session opens
+	must  map[string]bool // parts without which no session opens
+	every time.Duration
 
-	mu    sync.Mutex // held while trying: whoever asks meanwhile waits for the same answer
+	mu    sync.Mutex // held while waiting for the parts: whoever asks meanwhile waits for the same answer
+	parts []*trial
 	found []finding
 	at    time.Time
 }
 
 func newReadiness(c *Config) *readiness {
-	r := &readiness{must: map[string]bool{"store": true, "spool": true}}
+	r := &readiness{must: map[string]bool{"store": true, "spool": true}, every: readyEvery}
 	for _, p := range partProbes(c) {
 		switch p.name {
 		case "keys", "clock", "http", "notify", "cage": // they do not change by themselves, or stop nobody
 		default:
-			r.probes = append(r.probes, p)
+			r.parts = append(r.parts, &trial{probe: p})
 		}
 	}
 	return r
@@ -47,24 +53,60 @@ func newReadiness(c *Config) *readiness {
 func (r *readiness) look() []finding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.at) < readyEvery {
+	if !r.at.IsZero() && time.Since(r.at) < r.every {
 		return r.found
 	}
 	// Not the request's context: others wait for the same answer.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*probeTime)
+	late, cancel := context.WithTimeout(context.Background(), readyPatience)
 	defer cancel()
-	results := make([][]finding, len(r.probes))
-	var all sync.WaitGroup
-	for i, p := range r.probes {
-		all.Go(func() { results[i] = p.try(ctx, probeTime) })
+	for _, p := range r.parts {
+		p.begin()
 	}
-	all.Wait()
 	r.found = nil
-	for _, one := range results {
-		r.found = append(r.found, one...)
+	for _, p := range r.parts {
+		r.found = append(r.found, p.found(late)...)
 	}
 	r.at = time.Now()
 	return r.found
+}
+
+// trial is of one part. There is one at a time: a disk that hangs would
+// keep each of them, and a thread with it.
+type trial struct {
+	probe
+	began  time.Time
+	answer chan []finding // nil when no trial is under way
+}
+
+func (p *trial) begin() {
+	if p.answer != nil {
+		return
+	}
+	answer := make(chan []finding, 1)
+	p.began, p.answer = time.Now(), answer
+	// Nobody waits for it longer than their patience; it ends when the part answers.
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+		defer cancel()
+		answer <- p.once(ctx)
+	}()
+}
+
+// found is what the trial found or, when that is late, for how long it has not answered.
+func (p *trial) found(late context.Context) []finding {
+	select {
+	case f := <-p.answer:
+		p.answer = nil
+		return f
+	case <-late.Done():
+	}
+	select { // the one before may have used up the time of all
+	case f := <-p.answer:
+		p.answer = nil
+		return f
+	default:
+		return p.findings("", fails("see whether it hangs, or is reached from this machine", "it does not answer; asked %s ago", session.Brief(time.Since(p.began))))
+	}
 }
 
 // ServeHTTP answers with a JSON object a part, and with 503 when one is missing
