@@ -32,8 +32,8 @@ type decoder struct {
 	// results say: those are checked and not decoded. A verifier has no use for them.
 	skim bool
 
-	data []byte        // of the last line, unescaped
-	seen session.Event // the last statement or result that was skimmed over
+	data []byte  // of the last line, unescaped
+	seen glimpse // the last statement or result that was skimmed over
 }
 
 // line reads the next line, without its line break. It returns an event, or
@@ -81,11 +81,9 @@ func (d *decoder) quick(p []byte) (e *session.Event, known bool, err error) {
 	if code == 'e' && cap(data) <= keptBuffer {
 		d.data = data
 	}
-	if skimmed && code == 'e' {
-		if d.seen, ok = glance(data); ok {
-			d.seen.At = at
-			return &d.seen, true, d.time(at)
-		}
+	if skimmed && code == 'e' && d.seen.glance(data) {
+		d.seen.At = at
+		return &d.seen.Event, true, d.time(at)
 	}
 	e, err = d.said(at, string(code), data)
 	return e, true, err

@@ -109,7 +109,11 @@ func Skim(line []byte) bool {
 }
 
 // Glance is what the verifier makes of most statements and results.
-func Glance(data []byte) (e session.Event, ok bool) { return glance(data) }
+func Glance(data []byte) (e session.Event, ok bool) {
+	var g glimpse
+	ok = g.glance(data)
+	return g.Event, ok
+}
 
 func Split(line []byte) (at time.Duration, code string, data []byte, err error) {
 	return splitLine(line)

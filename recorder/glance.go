@@ -6,18 +6,26 @@ import "github.com/twokey/twokey/session"
 // of a client that is no person: what it counts of them, and whether all else is what
 // it should be. What is not written in the usual way is left to a general reader.
 
-// glance reads a statement's protocol, or what a result counts.
-func glance(data []byte) (e session.Event, ok bool) {
+// glimpse is a statement's protocol, or what a result counts. It is used again and again.
+type glimpse struct {
+	session.Event // the last, with one of these
+	statement     session.StatementInfo
+	result        session.ResultInfo
+}
+
+// glance reads a statement or a result. What else it may be is left to others.
+func (g *glimpse) glance(data []byte) bool {
 	c := cursor{data}
 	switch {
 	case c.is(`{"type":"statement","statement":{`):
-		e.Type, e.Statement = session.Statement, &session.StatementInfo{}
-		ok = c.statement(e.Statement)
+		g.Event = session.Event{Type: session.Statement, Statement: &g.statement}
+		return c.statement(&g.statement) && len(c.rest) == 0
 	case c.is(`{"type":"result","result":{`):
-		e.Type, e.Result = session.Result, &session.ResultInfo{}
-		ok = c.result(e.Result)
+		g.Event = session.Event{Type: session.Result, Result: &g.result}
+		g.result.SQLState = ""
+		return c.result(&g.result) && len(c.rest) == 0
 	}
-	return e, ok && len(c.rest) == 0
+	return false
 }
 
 func (c *cursor) statement(s *session.StatementInfo) bool {
@@ -60,13 +68,16 @@ func (c *cursor) number(to *int64) bool {
 	return true
 }
 
-// word reads a string of ordinary characters.
+// word reads a string of ordinary characters. It is often that which is there already.
 func (c *cursor) word(to *string) bool {
 	if !c.is(`"`) {
 		return false
 	}
 	n := ordinary(c.rest)
-	*to, c.rest = string(c.rest[:n]), c.rest[n:]
+	if *to != string(c.rest[:n]) {
+		*to = string(c.rest[:n])
+	}
+	c.rest = c.rest[n:]
 	return c.is(`"`)
 }
 

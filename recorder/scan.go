@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -50,26 +51,40 @@ func scanTime(p []byte) (at time.Duration, n int) {
 // isText reports whether it is the inside of a JSON string (RFC 8259 7), in UTF-8.
 func isText(p []byte) bool {
 	for {
-		if p = p[ordinary(p):]; len(p) == 0 {
+		p = p[ordinary(p):]
+		for len(p) > 0 && (p[0] == '\\' || p[0] >= utf8.RuneSelf) { // these seldom come alone
+			n := special(p)
+			if n == 0 {
+				return false
+			}
+			p = p[n:]
+		}
+		if len(p) == 0 {
 			return true
 		}
-		n := special(p)
-		if n == 0 {
+		if p[0] < ' ' || p[0] == '"' {
 			return false
 		}
-		p = p[n:]
 	}
 }
 
 // ordinary is how many bytes stand for themselves in a JSON string, up to the first that
 // is no printable ASCII, or is a quote or a backslash.
 func ordinary(p []byte) (n int) {
+	for ; len(p)-n >= 32; n += 32 {
+		four := (*[32]byte)(p[n:])
+		a, b := binary.LittleEndian.Uint64(four[0:]), binary.LittleEndian.Uint64(four[8:])
+		c, d := binary.LittleEndian.Uint64(four[16:]), binary.LittleEndian.Uint64(four[24:])
+		if specials(a)|specials(b)|specials(c)|specials(d) != 0 {
+			break
+		}
+	}
 	for ; len(p)-n >= 8; n += 8 {
 		if special := specials(binary.LittleEndian.Uint64(p[n:])); special != 0 {
 			return n + bits.TrailingZeros64(special)/8
 		}
 	}
-	for n < len(p) && p[n] >= 0x20 && p[n] < 0x80 && p[n] != '"' && p[n] != '\\' {
+	for n < len(p) && p[n] >= ' ' && p[n] < utf8.RuneSelf && p[n] != '"' && p[n] != '\\' {
 		n++
 	}
 	return n
@@ -121,24 +136,47 @@ func isHex(p []byte) bool {
 // unescape appends what the inside of a JSON string says. It leaves surrogates, of which
 // JSON makes one rune or none, to others.
 func unescape(b, text []byte) ([]byte, bool) {
-	for {
-		n := ordinary(text)
-		b, text = append(b, text[:n]...), text[n:]
-		if len(text) == 0 {
-			return b, true
-		}
-		if n = special(text); n == 0 {
-			return b, false
-		}
-		if text[0] != '\\' {
-			b = append(b, text[:n]...)
-		} else if r := escaped(text[:n]); r < 0xd800 || r >= 0xe000 {
-			b = utf8.AppendRune(b, r)
+	b = slices.Grow(b, len(text)+8) // it gets no longer, and eight bytes are written at once
+	for len(text) > 0 {
+		n := 0
+		if len(text) >= 8 {
+			eight := binary.LittleEndian.Uint64(text)
+			binary.LittleEndian.PutUint64(b[len(b):len(b)+8], eight)
+			n = bits.TrailingZeros64(specials(eight)) / 8
 		} else {
+			n = copy(b[len(b):len(b)+8], text[:ordinary(text)])
+		}
+		b, text = b[:len(b)+n], text[n:]
+		if n == 8 || len(text) == 0 {
+			continue
+		}
+		if len(text) > 1 && text[0] == '\\' && text[1] == '"' { // most of them, in what holds JSON
+			b, text = append(b, '"'), text[2:]
+			continue
+		}
+		var ok bool
+		if b, n, ok = unescapeOne(b, text); !ok {
 			return b, false
 		}
 		text = text[n:]
 	}
+	return b, true
+}
+
+// unescapeOne appends the first character, which is not ordinary, and says how long it
+// is in the text.
+func unescapeOne(b, text []byte) (_ []byte, n int, ok bool) {
+	if n = special(text); n == 0 {
+		return b, 0, false
+	}
+	if text[0] != '\\' {
+		return append(b, text[:n]...), n, true
+	}
+	r := escaped(text[:n])
+	if 0xd800 <= r && r < 0xe000 {
+		return b, 0, false
+	}
+	return utf8.AppendRune(b, r), n, true
 }
 
 // escaped is the rune that an escape stands for.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -146,16 +147,19 @@ func openRegular(name string) (*os.File, int64, error) {
 }
 
 // readAtMost reads everything, or returns ErrTooLarge: at once when there are
-// said to be too many bytes, and otherwise when there are.
+// said to be too many bytes, and otherwise when there are. It makes room for what is
+// said to be there, within reason: an object that grows while it is read costs twice.
 func readAtMost(r io.Reader, size, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, ErrTooLarge
 	}
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
+	const believed = 16 << 20
+	data := bytes.NewBuffer(make([]byte, 0, bytes.MinRead+max(0, min(size, believed))))
+	_, err := data.ReadFrom(io.LimitReader(r, limit+1))
+	if err == nil && int64(data.Len()) > limit {
 		err = ErrTooLarge
 	}
-	return data, err
+	return data.Bytes(), err
 }
 
 // Remove is Remover's. Folders that are empty then go, too.
