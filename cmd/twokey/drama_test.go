@@ -36,8 +36,14 @@ func TestMain(m *testing.M) {
 	if status, is := answering(os.Args[1:]); is {
 		os.Exit(status)
 	}
+	if os.Getenv(asMain) != "" {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"twokey": asService, "browse": browse})
 }
+
+// asMain is the variable with which this binary is twokey itself, for tests that kill it.
+const asMain = "TWOKEY_TEST_MAIN"
 
 // asService is twokey as the systemd unit runs it (MemoryDenyWriteExecute): no
 // memory that was written becomes code, here and in whatever it starts. The

@@ -88,6 +88,9 @@ func runInit(out io.Writer, dir, host string) error {
 			return err
 		}
 	}
+	if err := tidy(dir); err != nil {
+		return err
+	}
 	path := filepath.Join(dir, "twokey.yaml")
 	made, err := writeNew(path, config, 0o600)
 	if err != nil {
@@ -109,7 +112,7 @@ func makePrivate(dir string) error {
 	if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("the folder %s is open to others (mode %04o); run: chmod 0700 %s", dir, info.Mode().Perm(), dir)
 	}
-	return nil
+	return tidy(dir)
 }
 
 // initKey makes an ed25519 key pair as ssh-keygen would, or completes one
@@ -151,22 +154,60 @@ func newKey(comment string) ([]byte, error) {
 	return pem.EncodeToMemory(block), nil
 }
 
+// halfMade marks the name of a file that is being written. One that is there when
+// nobody writes was cut off.
+const halfMade = ".twokey-half-"
+
 // writeNew writes a file that is not there yet. It reports false, and leaves
-// everything as it is, when one is.
+// everything as it is, when one is. Whatever happens, the file is there whole or not at all:
+// half a key would stop the next run.
 func writeNew(path string, data []byte, mode fs.FileMode) (made bool, err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("making a file: %w", err)
+		}
+	}()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), halfMade+"*")
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return false, err
+	}
+	err = os.Link(f.Name(), path) // which replaces nothing
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("making a file: %w", err)
+		return false, err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(path) // half a key is worse than none
-		return false, fmt.Errorf("making a file: %w", err)
+	return true, syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes sure that what is in a folder is so after a power cut.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
 	}
-	return true, nil
+	defer f.Close()
+	return f.Sync()
+}
+
+// tidy removes what runs that were cut off have left.
+func tidy(dir string) error {
+	all, err := os.ReadDir(dir)
+	for _, f := range all {
+		if strings.HasPrefix(f.Name(), halfMade) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return err
 }
 
 func tell(out io.Writer, made bool, path, what string) {

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -82,10 +85,17 @@ func runRotate(out io.Writer, dir, name string, now time.Time) error {
 	if old.File == "" {
 		return fmt.Errorf("%s is not in a file but in the %s: make the new one there, and name both in the configuration as the README says", name, old)
 	}
-	if err := makePrivate(filepath.Join(dir, "keys")); err != nil {
+	keys := filepath.Join(dir, "keys")
+	if err := makePrivate(keys); err != nil {
 		return err
 	}
-	made := filepath.Join(dir, "keys", name+"-"+now.UTC().Format("20060102-150405"))
+	made, err := cutOff(keys, name)
+	if err != nil {
+		return err
+	}
+	if made == "" {
+		made = filepath.Join(keys, name+"-"+now.UTC().Format("20060102-150405"))
+	}
 	if err := initKey(out, made, "the new "+name, hostOf(config)); err != nil {
 		return err
 	}
@@ -99,4 +109,19 @@ func runRotate(out io.Writer, dir, name string, now time.Time) error {
 		"{until}", now.Add(overlap).UTC().Format(time.RFC3339), "{tomorrow}", now.UTC().AddDate(0, 0, 1).Format("20060102")).Replace(r.steps)
 	_, err = fmt.Fprintf(out, "\nNothing is changed yet. Next:%s", steps)
 	return err
+}
+
+// cutOff is the new key of an earlier run that ended before its public half was there.
+func cutOff(keys, name string) (path string, err error) {
+	all, err := os.ReadDir(keys)
+	for _, f := range all {
+		path := filepath.Join(keys, f.Name())
+		if !strings.HasPrefix(f.Name(), name+"-") || strings.HasSuffix(path, ".pub") {
+			continue
+		}
+		if _, err := os.Lstat(path + ".pub"); errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		}
+	}
+	return "", err
 }
