@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,47 @@ func NewFolder(dir string) (*Folder, error) {
 	return &Folder{dir: dir}, nil
 }
 
+// enter opens a folder of the store, "." for its top; with create it is made, each part on
+// disk in its parent before anything is put into it. No link is followed: whoever can write to the
+// store could have us read, list, write and remove anywhere else.
+func (f *Folder) enter(folder string, create bool) (*os.Root, error) {
+	at, err := os.OpenRoot(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("the folder for recordings can not be opened: %v", err) // also when it is not there
+	}
+	for part := range strings.SplitSeq(path.Clean(folder), "/") {
+		next, err := step(at, part, create)
+		at.Close()
+		if err != nil {
+			return nil, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// step opens a directory in a directory.
+func step(at *os.Root, part string, create bool) (*os.Root, error) {
+	info, err := at.Lstat(part)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		if err = at.Mkdir(part, 0o700); err == nil || errors.Is(err, fs.ErrExist) {
+			err = syncDir(at)
+		}
+		if err == nil {
+			info, err = at.Lstat(part)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, fmt.Errorf("%s is a link, and the store follows none: mount there what it leads to, or remove it", filepath.Join(at.Name(), part))
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s is no folder: %w", filepath.Join(at.Name(), part), fs.ErrNotExist)
+	}
+	return at.OpenRoot(part)
+}
+
 // Put is Store's. The version is always empty.
 func (f *Folder) Put(ctx context.Context, name string, data []byte) (string, error) {
 	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
@@ -42,59 +84,40 @@ func (f *Folder) Put(ctx context.Context, name string, data []byte) (string, err
 	if len(data) > MaxObject {
 		return "", ErrTooLarge
 	}
-	target := f.path(name)
-	if _, err := os.Lstat(target); err == nil {
-		return "", ErrExists
-	}
-	if err := makeDirs(f.dir, path.Dir(name)); err != nil {
+	dir, err := f.enter(path.Dir(name), true)
+	if err != nil {
 		return "", err
 	}
-	return "", linkNew(target, data)
-}
-
-// makeDirs makes the directories of a name, each on disk in its parent before
-// anything is put into it.
-func makeDirs(root, name string) error {
-	dir := root
-	for part := range strings.SplitSeq(name, "/") {
-		parent := dir
-		dir = filepath.Join(dir, part)
-		err := os.Mkdir(dir, 0o700)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := syncDir(parent); err != nil {
-			return err
-		}
-	}
-	return nil
+	defer dir.Close()
+	return "", linkNew(dir, path.Base(name), data)
 }
 
 // linkNew writes a file that was not there, whole and durable, or not at all.
-func linkNew(target string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(target), ".new-*")
+func linkNew(dir *os.Root, name string, data []byte) error {
+	if _, err := dir.Lstat(name); err == nil {
+		return ErrExists
+	}
+	tmp := ".new-" + rand.Text()
+	file, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	defer dir.Remove(tmp)
+	_, err = file.Write(data)
+	err = errors.Join(err, file.Sync(), file.Close())
 	if err != nil {
 		return err
 	}
-	if err := os.Link(tmp.Name(), target); errors.Is(err, fs.ErrExist) {
+	if err := dir.Link(tmp, name); errors.Is(err, fs.ErrExist) {
 		return ErrExists
 	} else if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(target))
+	return syncDir(dir)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(dir *os.Root) error {
+	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
@@ -109,9 +132,17 @@ func (f *Folder) Get(ctx context.Context, name, version string, limit int64) ([]
 	if version != "" {
 		return nil, "", fmt.Errorf("version %q of %s: %w", version, name, ErrNotExist)
 	}
-	file, size, err := openRegular(f.path(name))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, "", fmt.Errorf("%s: %w", name, ErrNotExist)
+	dir, err := f.enter(path.Dir(name), false)
+	if err == nil {
+		defer dir.Close()
+	}
+	var file *os.File
+	var size int64
+	if err == nil {
+		file, size, err = openRegular(dir, path.Base(name))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotExist
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", name, err)
@@ -127,8 +158,11 @@ func (f *Folder) Get(ctx context.Context, name, version string, limit int64) ([]
 // openRegular opens a file and returns its size. It waits for nobody: whoever can
 // write to the folder can put a named pipe there, at which a plain open would
 // stand until somebody writes to it.
-func openRegular(name string) (*os.File, int64, error) {
-	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+func openRegular(dir *os.Root, name string) (*os.File, int64, error) {
+	if info, err := dir.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, 0, errIrregular
+	}
+	file, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -138,13 +172,15 @@ func openRegular(name string) (*os.File, int64, error) {
 	case info.IsDir():
 		err = fs.ErrNotExist // a folder of that name is no object
 	case !info.Mode().IsRegular():
-		err = errors.New("what lies there is no regular file; nothing of twokey's put it there")
+		err = errIrregular
 	default:
 		return file, info.Size(), nil
 	}
 	file.Close()
 	return nil, 0, err
 }
+
+var errIrregular = errors.New("what lies there is no regular file; nothing of twokey's put it there")
 
 // readAtMost reads everything, or returns ErrTooLarge: at once when there are
 // said to be too many bytes, and otherwise when there are. It makes room for what is
@@ -167,12 +203,22 @@ func (f *Folder) Remove(ctx context.Context, name string) error {
 	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
 		return err
 	}
-	if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := f.remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for dir := path.Dir(name); dir != "." && os.Remove(f.path(dir)) == nil; dir = path.Dir(dir) {
+	for folder := path.Dir(name); folder != "." && f.remove(folder) == nil; folder = path.Dir(folder) {
 	}
 	return nil
+}
+
+// remove removes a file or an empty folder.
+func (f *Folder) remove(name string) error {
+	dir, err := f.enter(path.Dir(name), false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Remove(path.Base(name))
 }
 
 // Kept is Remover's: a folder keeps nothing from who can write to it.
@@ -185,23 +231,25 @@ func (f *Folder) List(ctx context.Context, folder string) ([]Object, error) {
 	if err := errors.Join(checkFolder(folder), ctx.Err()); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(f.path(folder))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	dir, err := f.enter(folder, false)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(entries) > maxListing {
-		return nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
+	defer dir.Close()
+	names, err := namesIn(dir, &room{folder, maxListing, maxNames})
+	if err != nil {
+		return nil, err
 	}
 	var list []Object
-	for _, e := range entries {
-		o := Object{Name: folder + e.Name()}
+	for _, name := range names {
+		o := Object{Name: folder + name}
 		if hidden(o) {
 			continue
 		}
-		switch info, err := e.Info(); {
+		switch info, err := dir.Lstat(name); {
 		case err != nil:
 			continue // gone meanwhile
 		case info.IsDir():
@@ -215,6 +263,26 @@ func (f *Folder) List(ctx context.Context, folder string) ([]Object, error) {
 	return list, nil
 }
 
-func (f *Folder) path(name string) string {
-	return filepath.Join(f.dir, filepath.FromSlash(name))
+// namesIn returns what lies in a directory, read in portions: it may be full.
+func namesIn(dir *os.Root, room *room) (names []string, err error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	for {
+		some, err := d.Readdirnames(1 << 12)
+		for _, name := range some {
+			if err := room.take(name); err != nil {
+				return nil, err
+			}
+		}
+		names = append(names, some...)
+		if err == io.EOF {
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }

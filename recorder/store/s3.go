@@ -50,6 +50,7 @@ type S3 struct {
 	timeout time.Duration
 	mode    minio.RetentionMode
 	keep    time.Duration // under Object Lock; 0 is none
+	listing room          // of one listing
 
 	mu   sync.Mutex
 	late map[string]int // how often the Put of a name took too long, in a row
@@ -85,7 +86,7 @@ func NewS3(c S3Config) (*S3, error) {
 		Secure:       u.Scheme == "https",
 		Region:       c.Region,
 		BucketLookup: minio.BucketLookupPath,
-		Transport:    transport(),
+		Transport:    bounded{transport()},
 		MaxRetries:   1, // who calls retries, and knows that a Put may have worked
 	})
 	if err != nil {
@@ -94,7 +95,51 @@ func NewS3(c S3Config) (*S3, error) {
 	return &S3{
 		late: map[string]int{}, client: client, bucket: c.Bucket, prefix: c.Prefix, timeout: c.OpTimeout,
 		mode: minio.RetentionMode(strings.ToUpper(c.LockMode)), keep: time.Duration(c.LockDays) * 24 * time.Hour,
+		listing: room{entries: maxListing, bytes: maxNames},
 	}, nil
+}
+
+// room is that for a listing.
+func (s *S3) room(folder string) *room {
+	r := s.listing
+	r.folder = folder
+	return &r
+}
+
+// bounded bounds answers: the client reads those that are not objects into memory as far as
+// they go. A page of a listing has at most 1000 entries.
+type bounded struct{ http.RoundTripper }
+
+const maxAnswer = 16 << 20 // bytes
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := b.RoundTripper.RoundTrip(r)
+	if err == nil && (r.Method != http.MethodGet || !isObject(r.URL)) {
+		answer.Body = &boundedBody{answer.Body, maxAnswer}
+	}
+	return answer, err
+}
+
+// isObject reports whether a GET asks for an object. Whoever reads one knows how much
+// they take.
+func isObject(u *url.URL) bool {
+	asks := u.Query()
+	asks.Del("versionId")
+	return len(asks) == 0
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("an answer of the store: %w", ErrTooMany)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 func transport() *http.Transport {
@@ -219,9 +264,13 @@ func (s *S3) Remove(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	room := s.room(name)
 	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + name, WithVersions: true, Recursive: true}) {
 		if o.Err != nil {
 			return s.failure(o.Err)
+		}
+		if err := room.take(o.Key); err != nil {
+			return err
 		}
 		if o.Key != s.prefix+name {
 			continue // a longer name
@@ -262,17 +311,19 @@ func (s *S3) Traces(ctx context.Context, folder string) (list []Trace, folders [
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()            // also ends the client's goroutine when we leave early
 	all := map[string]Trace{} // servers do not agree on an order of versions and delete markers
+	room := s.room(folder)
 	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + folder, WithVersions: true}) {
 		if o.Err != nil {
 			return nil, nil, s.failure(o.Err)
+		}
+		if err := room.take(o.Key); err != nil {
+			return nil, nil, err
 		}
 		name, ours := strings.CutPrefix(o.Key, s.prefix)
 		switch {
 		case !ours || name == folder:
 		case strings.HasSuffix(name, "/"):
 			folders = append(folders, name)
-		case len(all) == maxListing:
-			return nil, nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
 		default:
 			all[name] = all[name].and(o)
 		}
@@ -281,7 +332,7 @@ func (s *S3) Traces(ctx context.Context, folder string) (list []Trace, folders [
 		return nil, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if t := all[name]; t.Deleted || t.Versions > 1 {
+		if t := all[name]; t.Deleted || t.Revived || t.Versions > 1 {
 			t.Name = name
 			list = append(list, t)
 		}
@@ -297,7 +348,7 @@ func (t Trace) and(o minio.ObjectInfo) Trace {
 		t.Last = o.LastModified
 	}
 	if o.IsDeleteMarker {
-		t.Deleted = t.Deleted || o.IsLatest
+		t.Deleted, t.Revived = t.Deleted || o.IsLatest, t.Revived || !o.IsLatest
 		return t
 	}
 	if t.Versions > 0 && o.VersionID == t.last {
@@ -325,17 +376,18 @@ func (s *S3) List(ctx context.Context, folder string) ([]Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel() // also ends the client's goroutine when we leave early
 	var list []Object
+	room := s.room(folder)
 	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + folder}) {
 		if o.Err != nil {
 			return nil, s.failure(o.Err)
+		}
+		if err := room.take(o.Key); err != nil {
+			return nil, err
 		}
 		name, ours := strings.CutPrefix(o.Key, s.prefix)
 		entry := Object{Name: name, Size: o.Size}
 		if !ours || name == folder || hidden(entry) {
 			continue
-		}
-		if len(list) == maxListing {
-			return nil, fmt.Errorf("%s holds more than %d entries", folder, maxListing)
 		}
 		list = append(list, entry)
 	}
@@ -358,7 +410,7 @@ func (s *S3) failure(err error) error {
 		err = reaching.Err // without the URL, which people need not read
 	}
 	switch {
-	case errors.Is(err, ErrTooLarge):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrTooMany):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the store did not answer in time: %w", err)

@@ -26,6 +26,9 @@ var (
 	ErrNotExist = errors.New("no such object")
 	// ErrTooLarge is returned by Get for an object longer than the caller takes.
 	ErrTooLarge = errors.New("the object is larger than allowed")
+	// ErrTooMany is returned by List and Traces for a folder that holds more than twokey
+	// ever puts into one, or seems to go on without end.
+	ErrTooMany = errors.New("it holds more names than twokey ever puts into one folder")
 	// ErrBadName is returned for a name outside of the rules of CheckName.
 	ErrBadName = errors.New("not a name for an object")
 )
@@ -55,7 +58,8 @@ type Store interface {
 	// end of their name and size 0. A folder that is not there is empty. What
 	// somebody else has put there is listed, too, whatever it is called: such
 	// names may break CheckName, and hold anything. Only those that begin with a dot are
-	// left out, which an unfinished Put may leave and no * finds.
+	// left out, which an unfinished Put may leave and no * finds. Errors: ErrTooMany, or
+	// the store's own.
 	List(ctx context.Context, folder string) ([]Object, error)
 }
 
@@ -82,6 +86,7 @@ type Historian interface {
 type Trace struct {
 	Name     string
 	Deleted  bool      // a delete marker hides it
+	Revived  bool      // a delete marker did: something was put there again
 	Versions int       // that are there, without delete markers
 	Last     time.Time // when the newest version or delete marker was made
 	First    string    // the oldest version that is there; "" when there is none
@@ -107,8 +112,26 @@ func (o Object) Base() string {
 // hidden reports whether List leaves an entry out.
 func hidden(o Object) bool { return strings.HasPrefix(o.Base(), ".") }
 
-// maxListing bounds what one folder may hold before List gives up.
-const maxListing = 1 << 20
+// Bounds of what one folder may hold before List gives up. A day's ledger, or a recording
+// of a day with a segment each second, has a tenth of it.
+const (
+	maxListing = 1 << 20   // entries, ours or not
+	maxNames   = 128 << 20 // bytes of their names
+)
+
+// room is what is left of these bounds.
+type room struct {
+	folder         string
+	entries, bytes int
+}
+
+// take takes the room for an entry.
+func (r *room) take(name string) error {
+	if r.entries, r.bytes = r.entries-1, r.bytes-len(name); r.entries < 0 || r.bytes < 0 {
+		return fmt.Errorf("%s: %w", r.folder, ErrTooMany)
+	}
+	return nil
+}
 
 // CheckName returns ErrBadName unless the name is one that every store can
 // hold: parts of A-Z a-z 0-9 . _ - + @, divided by single slashes, none of

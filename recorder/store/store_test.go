@@ -1,13 +1,18 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -287,5 +292,163 @@ func TestForeignNamesAreListed(t *testing.T) {
 				t.Errorf("listed are %q, %v\nwant       %q", got, err, want)
 			}
 		})
+	}
+}
+
+// Whoever can write to the folder can put links into it. Nothing is read, listed, written or
+// removed through one; the folder itself may be a link.
+func TestFolderFollowsNoLink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	secret := filepath.Join(elsewhere, "secret")
+	for _, err := range []error{
+		os.WriteFile(secret, []byte("secret"), 0o600), os.Mkdir(filepath.Join(dir, "real"), 0o700), os.WriteFile(filepath.Join(dir, "real", "secret"), []byte("x"), 0o600),
+		os.Symlink(elsewhere, filepath.Join(dir, "out")), os.Symlink("real", filepath.Join(dir, "within")), os.Symlink("../secret", filepath.Join(dir, "real", "file")),
+		os.Symlink(dir, filepath.Join(elsewhere, "store")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := store.NewFolder(filepath.Join(elsewhere, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "is a link") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, through := range []string{"out", "within"} {
+		data, _, err := s.Get(t.Context(), through+"/secret", "", 10)
+		refused("Get of "+string(data), err)
+		_, err = s.Put(t.Context(), through+"/new", []byte("x"))
+		refused("Put", err)
+		_, err = s.Put(t.Context(), through+"/deep/new", []byte("x"))
+		refused("Put", err)
+		list, err := s.List(t.Context(), through+"/")
+		refused(fmt.Sprint("List ", list), err)
+		refused("Remove", s.Remove(t.Context(), through+"/secret"))
+	}
+	if data, _, err := s.Get(t.Context(), "real/file", "", 10); err == nil {
+		t.Errorf("through a link that is the file: %q", data)
+	}
+	for where, want := range map[string]int{elsewhere: 2, filepath.Join(dir, "real"): 2} {
+		if entries, err := os.ReadDir(where); err != nil || len(entries) != want {
+			t.Errorf("%s now holds %v, %v", where, entries, err)
+		}
+	}
+	if got, _, err := s.Get(t.Context(), "real/secret", "", 10); err != nil || string(got) != "x" {
+		t.Errorf("through the store's own folder, a link: %q, %v", got, err)
+	}
+}
+
+// A store that is not there is an error, and no empty one.
+func TestFolderThatIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "recordings")
+	s, err := store.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.List(t.Context(), ""); err == nil || errors.Is(err, store.ErrNotExist) {
+		t.Errorf("%v, %v", list, err)
+	}
+	if _, _, err := s.Get(t.Context(), "a", "", 1); err == nil || errors.Is(err, store.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// endless answers a listing with a page that says there is more.
+func endless(t *testing.T, entry string) *store.S3 {
+	var page atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		root, next := "ListBucketResult", "NextContinuationToken"
+		if r.URL.Query().Has("versions") {
+			root, next = "ListVersionsResult", "NextKeyMarker"
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		fmt.Fprintf(w, "<%s><IsTruncated>true</IsTruncated><%s>%d</%[2]s>", root, next, page.Add(1))
+		for range 500 {
+			if _, err := io.WriteString(w, entry); err != nil {
+				return
+			}
+		}
+		fmt.Fprintf(w, "</%s>", root)
+	}))
+	t.Cleanup(server.Close)
+	s, err := store.NewS3(store.S3Config{Endpoint: server.URL, Bucket: "recordings", Prefix: "prod", AccessKey: "a", SecretKey: "s", OpTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store.Cramped(s, 10_000, 1<<20)
+}
+
+// A store that lists without end is left after so many names, or so many bytes of them,
+// whatever they are; and so is one whose answer has no end.
+func TestS3ThatListsWithoutEnd(t *testing.T) {
+	long := strings.Repeat("x", 4<<10)
+	for name, entry := range map[string]string{
+		"one name": "<Contents><Key>prod/a/x</Key></Contents>", "names of others": "<Contents><Key>else/x</Key></Contents>", "the folder itself": "<Contents><Key>prod/a/</Key></Contents>",
+		"hidden ones": "<Contents><Key>prod/a/.x</Key></Contents>", "folders": "<CommonPrefixes><Prefix>prod/a/b/</Prefix></CommonPrefixes>",
+		"long names": "<Contents><Key>prod/a/" + long + "</Key></Contents>", "a long answer": "<Contents><Key>prod/a/x</Key><ETag>" + strings.Repeat(long, 10) + "</ETag></Contents>",
+		"versions": "<Version><Key>prod/a/x</Key></Version>", "delete markers": "<DeleteMarker><Key>prod/a/x</Key></DeleteMarker>",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := endless(t, entry)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if kind := strings.Contains(entry, "Version") || strings.Contains(entry, "Delete"); !kind {
+				if list, err := s.List(ctx, "a/"); !errors.Is(err, store.ErrTooMany) {
+					t.Errorf("List: %d entries, %v", len(list), err)
+				}
+				entry = strings.ReplaceAll(entry, "Contents", "Version")
+			}
+			s = endless(t, entry)
+			if list, folders, err := s.Traces(ctx, "a/"); !errors.Is(err, store.ErrTooMany) {
+				t.Errorf("Traces: %d, %d folders, %v", len(list), len(folders), err)
+			}
+			if err := s.Remove(ctx, "a/z"); !errors.Is(err, store.ErrTooMany) {
+				t.Errorf("Remove: %v", err)
+			}
+		})
+	}
+}
+
+// What was deleted and put there again leaves the delete marker, although there is but one
+// version, and a newest one.
+func TestS3DeletedAndPutAgain(t *testing.T) {
+	v := storetest.StartVersity(t)
+	v.Lock("versions", 0)
+	c, s, client := v.Config, v.Store(), v.Client()
+	name := strings.TrimPrefix(c.Prefix+"/a/b", "/")
+	version, err := s.Put(t.Context(), "a/b", []byte("kept"))
+	if err != nil || version == "" {
+		t.Fatalf("%q, %v", version, err)
+	}
+	if _, err := s.Put(t.Context(), "a/c", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []minio.RemoveObjectOptions{{}, {VersionID: version}} {
+		if err := client.RemoveObject(t.Context(), c.Bucket, name, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := client.PutObject(t.Context(), c.Bucket, name, strings.NewReader("kept"), 4, minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	traces, _, err := s.Traces(t.Context(), "a/")
+	if err != nil || len(traces) != 1 || traces[0].Name != "a/b" || traces[0].Deleted || !traces[0].Revived || traces[0].Versions != 1 {
+		t.Errorf("%+v, %v", traces, err)
+	}
+	// What twokey removes, it removes with the marker.
+	if err := s.Remove(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	if traces, _, err := s.Traces(t.Context(), "a/"); err != nil || len(traces) > 0 {
+		t.Errorf("after Remove: %+v, %v", traces, err)
 	}
 }
