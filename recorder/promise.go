@@ -11,8 +11,8 @@ import (
 )
 
 // This file asks the ledgers about one thing, without reading all of them: what a
-// bastion promised of a recording before it was lost, and which recordings were
-// buried.
+// bastion promised of a recording before it was lost, which recordings were
+// buried, and what was said of them in reviews.
 
 // longest is how many days a recording can touch, from the one it began on.
 const longest = 3
@@ -79,4 +79,17 @@ func (a *Archive) buried(ctx context.Context) (map[string]Pruned, error) {
 		}
 	}
 	return all, err
+}
+
+// reviewed returns the last review of each recording that has one, by all ledgers.
+func (a *Archive) reviewed(ctx context.Context) (map[string]Entry, error) {
+	u := &auditor{Archive: a, ctx: ctx}
+	names, err := u.entries("ledger/", 4)
+	last := map[string]Entry{}
+	for _, name := range names {
+		if e := u.typed(name, EntryReviewed, &err); e != nil && !e.Time.Before(last[e.Session].Time) {
+			last[e.Session] = *e
+		}
+	}
+	return last, err
 }

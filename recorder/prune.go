@@ -21,17 +21,25 @@ import (
 // mostPruned is how many recordings one tombstone names.
 const mostPruned = 500
 
-// Prune removes the recordings whose session ended before a moment, and calls
-// gone with each; unless really is true, it only says which they are. One that is not proven stays: it is evidence of something else
-// than it was. The error names what could not be removed; it is tried again the
-// next time.
-func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gone func(id string)) error {
+// Pruning says what is to be removed.
+type Pruning struct {
+	Before     time.Time // recordings whose session ended before it
+	Unreviewed bool      // also those that somebody must still look at
+	Really     bool      // else it is only said which they are
+}
+
+// Prune removes recordings, and calls gone with each. One that is not proven stays: it is
+// evidence of something else than it was. So does one that was opened alone in an emergency and
+// that nobody has signed off, and one about which somebody raised something. The error names
+// what stays, or could not be removed; it is tried again the next time.
+func (r *Recorder) Prune(ctx context.Context, which Pruning, gone func(id string)) error {
 	remover, ok := r.o.Store.(store.Remover)
 	if !ok {
 		return errors.New("this store removes nothing")
 	}
 	a := r.archive()
 	tombstones := sync.OnceValues(func() (map[string]Pruned, error) { return a.buried(ctx) })
+	reviews := sync.OnceValues(func() (map[string]Entry, error) { return a.reviewed(ctx) })
 	var failed []error
 	var batch []Pruned
 	bury := func() error {
@@ -55,7 +63,10 @@ func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gon
 		if err != nil {
 			return err
 		}
-		p, err := a.prunable(ctx, idOf(place), before)
+		p, glass, err := a.prunable(ctx, idOf(place), which.Before)
+		if err == nil && p != nil && !which.Unreviewed {
+			err = owed(p.Session, glass, reviews)
+		}
 		if errors.Is(err, errNotProven) {
 			p, err = half(p, err, tombstones)
 		}
@@ -68,7 +79,7 @@ func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gon
 			continue
 		case p == nil:
 			continue
-		case !really:
+		case !which.Really:
 			gone(p.Session)
 			continue
 		}
@@ -81,25 +92,44 @@ func (r *Recorder) Prune(ctx context.Context, before time.Time, really bool, gon
 	return errors.Join(append(failed, bury())...)
 }
 
-// prunable returns what is to be said of a recording that may be removed; nil of
-// one whose time is not over.
-func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (*Pruned, error) {
+// prunable returns what is to be said of a recording that may be removed, and whether glass was
+// broken for it; nil of one whose time is not over.
+func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (p *Pruned, glass bool, err error) {
 	if u, err := ulid.ParseStrict(id); err != nil || ulid.Time(u.Time()).After(before) {
-		return nil, nil // it had not even begun
+		return nil, false, nil // it had not even begun
 	}
 	report, err := a.Check(ctx, id)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, false, err
 	case report.Manifest == nil || len(report.Findings) > 0:
-		return &Pruned{Session: report.ID}, fmt.Errorf("%w: %s", errNotProven, strings.Join(report.Findings, "; "))
+		return &Pruned{Session: report.ID}, false, fmt.Errorf("%w: %s", errNotProven, strings.Join(report.Findings, "; "))
 	case !report.Manifest.Ended.Before(before):
-		return nil, nil
+		return nil, false, nil
 	}
 	m := report.Manifest
 	return &Pruned{
 		Session: id, Node: m.sealer(), Sequence: m.Sequence, Manifest: report.hash, Previous: m.Previous, Engineer: m.Session.Engineer, Ended: m.Ended,
-	}, nil
+	}, m.Session.BreakGlass, nil
+}
+
+// ErrOwed is returned, wrapped, for recordings that somebody must still look at.
+var ErrOwed = errors.New("its review is owed")
+
+// owed returns ErrOwed while nobody has signed a recording off who must: by the ledgers alone, as
+// whoever prunes is not the bastion that remembers.
+func owed(id string, glass bool, reviews func() (map[string]Entry, error)) error {
+	all, err := reviews()
+	last := all[id]
+	switch {
+	case err != nil:
+		return err
+	case last.What == ReviewRaise:
+		return fmt.Errorf("%w: something was raised about it, and nobody has said ok since", ErrOwed)
+	case glass && last.What != ReviewOK:
+		return fmt.Errorf("%w: it was opened alone in an emergency, and nobody has signed it off", ErrOwed)
+	}
+	return nil
 }
 
 var errNotProven = errors.New("it is not proven")

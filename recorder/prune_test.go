@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store/storetest"
+	"github.com/twokey/twokey/session"
 )
 
 // Recordings whose time is over leave the store with a tombstone, by which the
@@ -19,7 +21,7 @@ func TestPrune(t *testing.T) {
 	o := options(memoryDir(t), s)
 	prune := func(really bool) (ids []string, err error) {
 		r := newRecorder(t, o)
-		err = r.Prune(t.Context(), time.Now().Add(time.Minute), really, func(id string) { ids = append(ids, id) })
+		err = r.Prune(t.Context(), recorder.Pruning{Before: time.Now().Add(time.Minute), Really: really}, func(id string) { ids = append(ids, id) })
 		closed(t, r)
 		slices.Sort(ids)
 		return ids, err
@@ -74,5 +76,51 @@ func TestPrune(t *testing.T) {
 	w.Reset()
 	if err := recorder.OpenArchive(stolen, trusted(), nil).Verify(t.Context(), nil, &w); err == nil || !strings.Contains(w.String(), due[0]+" is in the ledger, and missing") {
 		t.Errorf("without the tombstone: %v\n%s", err, w.String())
+	}
+}
+
+// What somebody must still look at is not removed, whoever prunes, until it is signed off or
+// the operator says so.
+func TestPruneKeepsWhatIsToBeReviewed(t *testing.T) {
+	s := storetest.NewMemory(t)
+	r := newRecorder(t, options(memoryDir(t), s))
+	a := recorder.OpenArchive(s, trusted(), r)
+	record := func(want session.Request) string {
+		sealTape(t, begin(t, r, want), want.ID, time.Millisecond)
+		eventually(t, "it is whole", func() bool {
+			_, err := a.Asked(t.Context(), want.ID)
+			return err == nil
+		})
+		return want.ID
+	}
+	say := func(id, what string) {
+		t.Helper()
+		if err := errors.Join(a.Viewed(t.Context(), carol, recorder.ViewReplay, id), a.Shown(t.Context(), carol, id), a.Review(t.Context(), carol, id, what, "note")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain, broken, good, bad, mended := record(request()), record(glass()), record(glass()), record(request()), record(request())
+	say(good, "raise")
+	say(good, "ok")
+	say(bad, "ok")
+	say(bad, "raise")
+	say(mended, "raise")
+	say(mended, "ok")
+	closed(t, r)
+	prune := func(unreviewed bool) (ids []string, err error) {
+		r := newRecorder(t, options(memoryDir(t), s)) // beside the bastion, of which it knows nothing
+		defer closed(t, r)
+		err = r.Prune(t.Context(), recorder.Pruning{Before: time.Now().Add(time.Minute), Unreviewed: unreviewed}, func(id string) { ids = append(ids, id) })
+		slices.Sort(ids)
+		return ids, err
+	}
+	want := []string{plain, good, mended}
+	slices.Sort(want)
+	if ids, err := prune(false); !slices.Equal(ids, want) || !errors.Is(err, recorder.ErrOwed) ||
+		!strings.Contains(err.Error(), broken+" stays: its review is owed: it was opened alone") || !strings.Contains(err.Error(), bad+" stays: its review is owed: something was raised") {
+		t.Errorf("%q, %v", ids, err)
+	}
+	if ids, err := prune(true); len(ids) != 5 || err != nil {
+		t.Errorf("with all: %q, %v", ids, err)
 	}
 }

@@ -61,6 +61,8 @@ func traceText(t store.Trace) string {
 		return fmt.Sprintf("somebody deleted %s at %s; its version %s is still in the store", t.Name, last, t.First)
 	case t.Deleted:
 		return fmt.Sprintf("somebody deleted %s at %s", t.Name, last)
+	case t.Revived:
+		return fmt.Sprintf("somebody deleted %s, and something was put there again, last at %s; its oldest version in the store is %s", t.Name, last, t.First)
 	}
 	return fmt.Sprintf("somebody wrote over %s at %s; its version %s is still in the store", t.Name, last, t.First)
 }

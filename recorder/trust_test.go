@@ -35,7 +35,7 @@ func TestAKeyUntil(t *testing.T) {
 	// Whoever found the old key now buries a recording with it.
 	s := l.Clone()
 	found := newRecorder(t, options(memoryDir(t), s))
-	if err := found.Prune(t.Context(), time.Now().Add(time.Minute), true, func(string) {}); err != nil {
+	if err := found.Prune(t.Context(), recorder.Pruning{Before: time.Now().Add(time.Minute), Really: true}, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	closed(t, found)

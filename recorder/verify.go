@@ -46,10 +46,13 @@ func (a *Archive) Check(ctx context.Context, id string) (Report, error) {
 	}
 	report, err := a.check(ctx, id)
 	if err != nil && !errors.Is(err, ErrNoRecording) {
-		return report, err
+		return report.crowded(err)
 	}
 	place, placeErr := placeOf(id)
 	traces, tracesErr := a.traces(ctx, place)
+	if errors.Is(tracesErr, store.ErrTooMany) {
+		return report.crowded(tracesErr)
+	}
 	if err2 := errors.Join(placeErr, tracesErr); err2 != nil {
 		return report, err2
 	}
@@ -57,6 +60,15 @@ func (a *Archive) Check(ctx context.Context, id string) (Report, error) {
 		return report, nil
 	}
 	return report, err
+}
+
+// crowded takes it for a finding that there is too much in the folder to be listed.
+func (r Report) crowded(err error) (Report, error) {
+	if errors.Is(err, store.ErrTooMany) {
+		r.Running, err = false, nil
+		r.Findings = append(r.Findings, "its folder holds more names than twokey ever puts into one: somebody filled it, and what is in it was not all looked at")
+	}
+	return r, err
 }
 
 // mark adds what somebody did to it, and reports whether they did.

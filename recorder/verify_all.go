@@ -44,6 +44,7 @@ type auditor struct {
 	later     []func()                      // checks, for when all ledgers are read
 	ends      []string                      // how each ledger ends, in a sentence
 	problems  []string                      // about the books
+	partly    bool                          // goes on without a folder that is too full to be listed
 }
 
 // announced is a recording whose beginning is in a ledger.
@@ -63,7 +64,7 @@ type sealed struct {
 func (a *Archive) judgeAll(ctx context.Context, how session.Verification, w io.Writer) error {
 	u := &auditor{
 		Archive: a, ctx: ctx, how: how, w: w, manifests: map[string]sealed{}, chains: map[string][]sealed{}, noted: map[string]bool{},
-		begun: map[string]announced{}, stored: map[string]Running{}, there: map[string]bool{}, pruned: map[string]bool{},
+		begun: map[string]announced{}, stored: map[string]Running{}, there: map[string]bool{}, pruned: map[string]bool{}, partly: true,
 	}
 	// The ledgers first: a recording that ends meanwhile is in the store by the
 	// time that it is looked for.
@@ -112,10 +113,28 @@ func (u *auditor) problem(format string, args ...any) {
 	u.problems = append(u.problems, fmt.Sprintf(format, args...))
 }
 
+// crowded takes a folder that somebody has filled until it can not be listed for one that
+// holds nothing, and says so: it must not hide what is known of all others.
+func (u *auditor) crowded(folder string, err error) error {
+	if !u.partly || !errors.Is(err, store.ErrTooMany) {
+		return err
+	}
+	if text := shown(folder) + " holds more names than twokey ever puts into one folder: somebody filled it, and what is in it was not checked"; !slices.Contains(u.problems, text) {
+		u.problems = append(u.problems, text)
+	}
+	return nil
+}
+
+// within lists the folders in a folder, also those of which only deleted objects are left.
+func (u *auditor) within(ctx context.Context, folder string) ([]string, error) {
+	names, err := u.folders(ctx, folder)
+	return names, u.crowded(folder, err)
+}
+
 // recordings verifies them, several at once, and tells of them in order.
 func (u *auditor) recordings() error {
 	var ids []string
-	for place, err := range walkPlaces(u.ctx, u.folders) {
+	for place, err := range walkPlaces(u.ctx, u.within) {
 		if err != nil {
 			return err
 		}
@@ -156,7 +175,11 @@ func (u *auditor) recording(r Report, err error) error {
 	if u.pruned[r.ID] && len(r.Findings) > 0 {
 		return u.remains(r)
 	}
-	r.Findings = append(r.Findings, u.brokenPromises(r)...)
+	broken, err := u.brokenPromises(r)
+	if err != nil {
+		return err
+	}
+	r.Findings, r.Running = append(r.Findings, broken...), r.Running && len(broken) == 0
 	if r.Running {
 		if u.how.JSON {
 			return r.write(u.w, true)
@@ -178,18 +201,49 @@ func (u *auditor) recording(r Report, err error) error {
 
 // brokenPromises says where a recording is not what a ledger said of it while it
 // was made.
-func (u *auditor) brokenPromises(r Report) (findings []string) {
-	if r.Manifest == nil {
-		return nil
+func (u *auditor) brokenPromises(r Report) (findings []string, err error) {
+	begun, known := u.begun[r.ID]
+	stored := u.stored[r.ID]
+	if !known && stored.Segments == 0 {
+		return nil, nil
 	}
-	segments := r.Manifest.Segments
-	if b, known := u.begun[r.ID]; known && b.first != segments[0].SHA256() {
-		findings = append(findings, "it does not begin with what the ledger of "+b.node+" says")
+	var segments []Segment
+	if r.Manifest != nil {
+		segments = r.Manifest.Segments
+	} else if segments, err = u.unfinished(r.ID, max(stored.Segments, 1)); err != nil {
+		return nil, err
 	}
-	if s := u.stored[r.ID]; s.Segments > len(segments) || s.Segments > 0 && s.Chain != linked(r.ID, segments[:s.Segments]) {
-		findings = append(findings, fmt.Sprintf("its first %d segments are not those that a checkpoint of the ledger says", s.Segments))
+	if known && (len(segments) == 0 || begun.first != segments[0].SHA256()) {
+		findings = append(findings, "it does not begin with what the ledger of "+begun.node+" says")
 	}
-	return findings
+	if stored.Segments > len(segments) || stored.Segments > 0 && stored.Chain != linked(r.ID, segments[:stored.Segments]) {
+		findings = append(findings, fmt.Sprintf("its first %d segments are not those that a checkpoint of the ledger says", stored.Segments))
+	}
+	return findings, nil
+}
+
+// unfinished returns the first segments of a recording without a manifest as they lie in the
+// store, up to the first that is missing or larger than one can be.
+func (u *auditor) unfinished(id string, most int) (segments []Segment, err error) {
+	place, err := placeOf(id)
+	if err != nil {
+		return nil, err
+	}
+	list, err := u.unproven(u.ctx, place)
+	if err = u.crowded(place, err); err != nil && !errors.Is(err, ErrNoRecording) {
+		return nil, err
+	}
+	for _, s := range list[:min(len(list), most)] {
+		stored, _, err := u.store.Get(u.ctx, place+s.Name(), "", maxStored)
+		if errors.Is(err, store.ErrNotExist) || errors.Is(err, store.ErrTooLarge) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		segments = append(segments, Segment{Sum: sumLine(sum(stored), s.Name())})
+	}
+	return segments, nil
 }
 
 // remains tells of a recording whose removal, after its tombstone, is not complete.
@@ -259,7 +313,7 @@ func (u *auditor) ledgers() error {
 	if err != nil {
 		return err
 	}
-	nodes, err := u.folders(u.ctx, "ledger/")
+	nodes, err := u.within(u.ctx, "ledger/")
 	if err != nil {
 		return err
 	}
@@ -325,7 +379,7 @@ func (u *auditor) entries(folder string, depth int) (names []string, err error) 
 	if names, err = u.directly(folder, depth); err != nil || depth == 0 {
 		return names, err
 	}
-	folders, err := u.folders(u.ctx, folder)
+	folders, err := u.within(u.ctx, folder)
 	for _, name := range folders {
 		if err == nil {
 			var below []string
@@ -340,11 +394,11 @@ func (u *auditor) entries(folder string, depth int) (names []string, err error) 
 // days, and looks for what does not belong there.
 func (u *auditor) directly(folder string, depth int) (names []string, err error) {
 	list, err := u.store.List(u.ctx, folder)
-	if err != nil {
+	if err = u.crowded(folder, err); err != nil {
 		return nil, err
 	}
 	traces, err := u.traces(u.ctx, folder)
-	if err != nil {
+	if err = u.crowded(folder, err); err != nil {
 		return nil, err
 	}
 	u.problems = append(u.problems, traces...)

@@ -863,3 +863,118 @@ func TestHugeObjectThatNobodySignedFor(t *testing.T) {
 		t.Errorf("%d MiB were taken for it", read>>20)
 	}
 }
+
+// While a session runs, each checkpoint says how far the store has its tape. Whoever takes
+// back the end of it, or puts something else in its place, is seen at once, not
+// when the recording should have been sealed.
+func TestTheTailOfARunningSessionIsHeldAgainstTheLedger(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.CheckpointEvery = 20 * time.Millisecond
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	l := &loot{Memory: s, ids: []string{want.ID}, places: []string{fmt.Sprintf("sessions/%s/%s/", want.Started.UTC().Format("2006/01/02"), want.ID)}}
+	last := func(l *loot) (segments int) {
+		for _, name := range l.Names() {
+			var e recorder.Entry
+			if strings.HasSuffix(name, "-checkpoint.json") && json.Unmarshal(l.Object(name), &e) == nil && len(e.Live) == 1 {
+				segments = e.Live[0].Segments
+			}
+		}
+		return segments
+	}
+	for n := 1; last(l) < 4; n++ {
+		before := last(l)
+		appendAll(t, tape, out(time.Duration(n), fmt.Sprint("part ", n)))
+		eventually(t, "a checkpoint knows of it", func() bool { return last(l) > before && tape.Health().Bytes == 0 })
+	}
+	now := l.copy()
+	n := last(now)
+	lost := fmt.Sprintf("its first %d segments are not those", n)
+	proven(t, recorder.OpenArchive(now, trusted(), nil))
+	for name, c := range map[string]struct {
+		do   func(*loot)
+		want string
+	}{
+		"the last segment is gone": {func(l *loot) { l.Tamper(l.segment(0, n), nil) }, lost},
+		"one in the middle":        {func(l *loot) { l.Tamper(l.segment(0, 2), nil) }, lost},
+		"the first":                {func(l *loot) { l.Tamper(l.segment(0, 1), nil) }, "it does not begin with what the ledger"},
+		"another in its place":     {func(l *loot) { l.Tamper(l.segment(0, n), l.Object(l.segment(0, 2))) }, lost},
+		"another beginning":        {func(l *loot) { l.Tamper(l.segment(0, 1), l.Object(l.segment(0, 2))) }, "it does not begin with what the ledger"},
+		"a changed one":            {func(l *loot) { l.Tamper(l.segment(0, n), []byte("x")) }, lost},
+		"all of them": {func(l *loot) {
+			for i := range n {
+				l.Tamper(l.segment(0, i+1), nil)
+			}
+			l.Tamper(l.segment(0, n+1), nil) // if it is there already
+		}, "there is nothing of it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := now.copy()
+			c.do(l)
+			var w strings.Builder
+			var found session.Unproven
+			if err := recorder.OpenArchive(l, trusted(), nil).Verify(t.Context(), nil, &w); !errors.As(err, &found) || !strings.Contains(w.String(), c.want) {
+				t.Errorf("%v\n%s", err, w.String())
+			}
+		})
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+	proven(t, recorder.OpenArchive(s, trusted(), nil))
+}
+
+// crowd is a store in which somebody has filled a folder.
+type crowd struct {
+	*storetest.Memory
+	folder string
+}
+
+func (c crowd) List(ctx context.Context, folder string) ([]store.Object, error) {
+	if folder == c.folder {
+		return nil, store.ErrTooMany
+	}
+	return c.Memory.List(ctx, folder)
+}
+
+// A folder that is filled until it can not be listed is a finding, and hides nothing of
+// what lies elsewhere.
+func TestAFolderThatIsFilled(t *testing.T) {
+	l := record(t, 3).copy()
+	l.Tamper(l.segment(1, 1), []byte("x"))
+	day := strings.TrimSuffix(l.places[0], l.ids[0]+"/")
+	ledger, _, _ := strings.Cut(l.find("-begun.json"), "00000")
+	for folder, want := range map[string][]string{
+		"sessions/2020/":  nil,
+		day:               {day + " holds more names than", "is in the ledger, and missing"},
+		l.places[0]:       {l.ids[0] + "  NOT PROVEN", "its folder holds more names", l.ids[1] + "  NOT PROVEN", l.ids[2] + "  proven", "3 recordings, 2 not proven"},
+		ledger:            {ledger + " holds more names than", l.ids[0] + "  proven", "3 recordings, 1 not proven"},
+		"ledger/":         {"ledger/ holds more names than", l.ids[0] + "  proven", "3 recordings, 1 not proven"},
+		"ledger/nothing/": nil,
+	} {
+		c := crowd{l.Memory, folder}
+		if want == nil { // there is such a folder only now
+			c.Memory = l.Clone()
+			c.Tamper(folder+"x/x", []byte("x"))
+			want = []string{folder + " holds more names than", l.ids[0] + "  proven", "3 recordings, 1 not proven"}
+		}
+		var w strings.Builder
+		var found session.Unproven
+		err := recorder.OpenArchive(c, trusted(), nil).Verify(t.Context(), nil, &w)
+		if !errors.As(err, &found) {
+			t.Errorf("%s: %v\n%s", folder, err, w.String())
+		}
+		for _, text := range want {
+			if !strings.Contains(w.String(), text) {
+				t.Errorf("%s: not said: %q\n%s", folder, text, w.String())
+			}
+		}
+	}
+	// Who decides what to sign does not go on with half of the ledger.
+	r := newRecorder(t, options(memoryDir(t), crowd{l.Memory, ledger}))
+	defer closed(t, r)
+	if err := r.Prune(t.Context(), recorder.Pruning{Before: time.Now()}, func(string) {}); !errors.Is(err, store.ErrTooMany) {
+		t.Errorf("prune: %v", err)
+	}
+}

@@ -98,12 +98,13 @@ func sealCommand(at *whereabouts) *cobra.Command {
 func pruneCommand(at *whereabouts) *cobra.Command {
 	var m maintainer
 	var before string
-	var yes bool
+	var yes, unreviewed bool
 	c := &cobra.Command{
 		Use:   "prune --before 365d",
 		Short: "remove recordings whose time is over, with a signed tombstone in the ledger",
 		Long: "Remove recordings whose time is over, with a signed tombstone in the ledger.\n\n" +
-			"Without --yes it only says which. What is not proven stays, and so does what the store keeps under Object Lock.",
+			"Without --yes it only says which. What is not proven stays, and so does what the store keeps under Object Lock.\n" +
+			"So does, without --unreviewed, what was opened alone in an emergency and not signed off, and what was raised.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			moment, err := bastion.Moment(before, time.Now())
@@ -118,13 +119,16 @@ func pruneCommand(at *whereabouts) *cobra.Command {
 				if yes {
 					word = "removed"
 				}
-				err := r.Prune(ctx, moment, yes, func(id string) {
+				err := r.Prune(ctx, recorder.Pruning{Before: moment, Unreviewed: unreviewed, Really: yes}, func(id string) {
 					n++
 					fmt.Fprintf(c.OutOrStdout(), "%s  %s\n", id, word)
 				})
 				fmt.Fprintf(c.OutOrStdout(), "%d recordings that ended before %s %s\n", n, moment.UTC().Format(time.DateTime), word)
 				if !yes && n > 0 {
 					fmt.Fprintln(c.OutOrStdout(), "with --yes they are")
+				}
+				if errors.Is(err, recorder.ErrOwed) {
+					fmt.Fprintln(c.ErrOrStderr(), "twokey: somebody must still look at some of them: ssh HOST sessions --unreviewed, replay, review. With --unreviewed they go, too.")
 				}
 				return err
 			})
@@ -133,6 +137,7 @@ func pruneCommand(at *whereabouts) *cobra.Command {
 	m.flags(c)
 	c.Flags().StringVar(&before, "before", "", "those that ended before: 365d, 2026-01-31 or RFC 3339")
 	c.Flags().BoolVar(&yes, "yes", false, "remove them")
+	c.Flags().BoolVar(&unreviewed, "unreviewed", false, "also those that somebody must still review")
 	return c
 }
 
