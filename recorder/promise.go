@@ -81,13 +81,18 @@ func (a *Archive) buried(ctx context.Context) (map[string]Pruned, error) {
 	return all, err
 }
 
-// reviewed returns the last review of each recording that has one, by all ledgers.
+// reviewed returns the last review of each recording that has one, by all ledgers: the last one of
+// each ledger by its number, as clocks are set back.
 func (a *Archive) reviewed(ctx context.Context) (map[string]Entry, error) {
 	u := &auditor{Archive: a, ctx: ctx}
 	names, err := u.entries("ledger/", 4)
 	last := map[string]Entry{}
 	for _, name := range names {
-		if e := u.typed(name, EntryReviewed, &err); e != nil && !e.Time.Before(last[e.Session].Time) {
+		e := u.typed(name, EntryReviewed, &err)
+		if e == nil {
+			continue
+		}
+		if l := last[e.Session]; l.Node == e.Node && l.Sequence < e.Sequence || l.Node != e.Node && l.Time.Before(e.Time) {
 			last[e.Session] = *e
 		}
 	}

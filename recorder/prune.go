@@ -109,7 +109,7 @@ func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (p 
 	}
 	m := report.Manifest
 	return &Pruned{
-		Session: id, Node: m.sealer(), Sequence: m.Sequence, Manifest: report.hash, Previous: m.Previous, Engineer: m.Session.Engineer, Ended: m.Ended,
+		Session: id, Node: m.sealer(), Sequence: m.Sequence, Manifest: report.hash, Previous: m.Previous, Engineer: person(m.Session.Engineer), Ended: m.Ended,
 	}, m.Session.BreakGlass, nil
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,11 @@ const (
 	minRows  = 10
 	maxSeats = 32
 )
+
+// mostSat is how many bytes the identities of all who sit down may have, as JSON. The manifest
+// names each stay of each shadow, and one too long to be read would prove nothing: it is room for
+// thousands of stays, or for eighty of people in five hundred groups.
+const mostSat = 4 << 20
 
 // Seat is a shadow's place at a session. Its methods may be called from any
 // goroutine; none of them waits for anything but the tape.
@@ -36,11 +42,16 @@ func (s *Session) Sit(who Identity, size Size) (*Seat, error) {
 		return nil, err
 	}
 	x := &Seat{session: s, who: who, size: size, answering: true, awake: time.Now(), left: make(chan struct{})}
-	var err error
+	text, err := json.Marshal(who)
+	if err != nil {
+		return nil, err
+	}
 	s.change(func() {
 		switch {
 		case s.ctx.Err() != nil:
 			err = fmt.Errorf("the session has ended")
+		case s.sat+len(text) > mostSat:
+			err = fmt.Errorf("shadows have sat down here so often that the recording has no room for one more; the engineer must begin another session")
 		case len(s.seats) >= maxSeats:
 			err = fmt.Errorf("all %d seats of this session are taken", maxSeats)
 		default:
@@ -49,7 +60,7 @@ func (s *Session) Sit(who Identity, size Size) (*Seat, error) {
 		if err != nil {
 			return
 		}
-		s.seats = append(s.seats, x)
+		s.seats, s.sat = append(s.seats, x), s.sat+len(text)
 		if !slices.Contains(s.shadows, who.Name) {
 			s.shadows = append(s.shadows, who.Name)
 		}

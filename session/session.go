@@ -43,6 +43,7 @@ type Session struct {
 
 	mu         sync.Mutex // the order of the tape is the order of this lock
 	seats      []*Seat
+	sat        int // bytes of the identities of all who ever sat
 	feeds      []*Feed
 	changed    chan struct{}    // closed and replaced when a fact changed
 	gate       Gate             // as last announced, to notice when it turns

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -100,6 +101,38 @@ func TestARevokedPersonIsGoneAtOnce(t *testing.T) {
 		if _, opened := st.tape.all(session.GateOpen); seats != 2 || opened != 1 {
 			t.Errorf("%d seats were taken away, and the gate opened %d times", seats, opened)
 		}
+		st.hangup(nil)
+		<-st.over
+	})
+}
+
+// Each stay is in the manifest. A shadow who sits down and gets up for hours must not make it
+// longer than one can be: the recording would prove nothing.
+func TestNobodySitsDownForEver(t *testing.T) {
+	tell(t, func(t *testing.T) {
+		st := begin(t, pairs)
+		many := person("dave", "engineering")
+		for i := range 500 {
+			many.Groups = append(many.Groups, fmt.Sprint("group ", i, strings.Repeat("x", 90)))
+		}
+		for range 1000 {
+			st.sit(bob).Leave("")
+		}
+		sat := 0
+		for ; ; sat++ {
+			seat, err := st.Sit(many, session.Size{Cols: 80, Rows: 24})
+			if err != nil {
+				if !strings.Contains(err.Error(), "sat down here so often") {
+					t.Error(err)
+				}
+				break
+			}
+			seat.Leave("")
+		}
+		if sat < 50 || sat > 100 {
+			t.Errorf("somebody of many groups sat down %d times", sat)
+		}
+		st.sit(bob).Leave("") // for whom there is room still
 		st.hangup(nil)
 		<-st.over
 	})
