@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -93,6 +94,47 @@ func TestEncrypted(t *testing.T) {
 		}
 		if got := bytesOf(events, session.Output); !bytes.HasSuffix(got, []byte("a secret that waited")) {
 			t.Errorf("the output ends in %q", got)
+		}
+	}
+}
+
+// Whoever can read a segment can encrypt it again, for the same recipients even: it says the
+// same, and is not what was recorded.
+func TestEncryptedAgain(t *testing.T) {
+	me := identity(t)
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.Recipients = []recorder.Recipient{me.Recipient()}
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, story()...)
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+	l := (&loot{Memory: s, ids: []string{want.ID}}).copy()
+	name := l.find("00000002.cast.zst.age")
+	plain, err := age.Decrypt(bytes.NewReader(l.Object(name)), me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	w, err := age.Encrypt(&again, me.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.Tamper(name, again.Bytes())
+	for who, identities := range map[string][]recorder.Identity{"without an identity": nil, "with one": {me}} {
+		a := recorder.OpenArchive(l, trusted(), nil)
+		a.Open(identities)
+		report, err := a.Check(t.Context(), want.ID)
+		if err != nil || !strings.Contains(strings.Join(report.Findings, "\n"), "segment 00000002.cast.zst.age is not what was recorded") {
+			t.Errorf("%s: %q, %v", who, report.Findings, err)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -527,6 +528,42 @@ func TestStoreGoneInTheMiddle(t *testing.T) {
 			proven(t, a)
 		})
 	}
+}
+
+// The store is down for ten minutes, with the bounds that everybody has: for a minute nobody
+// notices, then nothing goes on, and seconds after it is back all is there.
+func TestStoreDownForTenMinutes(t *testing.T) {
+	s, dir := storetest.NewFaulty(t), memoryDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		o := options(dir, s)
+		o.SegmentEvery = 0
+		r := newRecorder(t, o)
+		want := request()
+		tape := begin(t, r, want)
+		s.Break(storetest.Refusing, "")
+		var all []byte
+		for i := range 600 {
+			text := fmt.Sprintf("line %d\r\n", i)
+			all = append(all, text...)
+			appendAll(t, tape, out(time.Duration(i)*time.Second, text))
+			time.Sleep(time.Second)
+			if err := tape.Health().Err; (err != nil) != (i >= 60) {
+				t.Fatalf("after %d s: %v", i+1, err)
+			}
+		}
+		s.Heal()
+		time.Sleep(5 * time.Second)
+		if h := tape.Health(); h.Bytes > 0 || h.Err != nil {
+			t.Errorf("5 s after the store came back: %+v", h)
+		}
+		sealTape(t, tape, want.ID, 20*time.Minute)
+		closed(t, r)
+		a := recorder.OpenArchive(s, trusted(), nil)
+		proven(t, a)
+		if got := bytesOf(read(t, a, want.ID), session.Output); !bytes.Equal(got, all) {
+			t.Errorf("%d bytes of %d", len(got), len(all))
+		}
+	})
 }
 
 // One recording that can not be stored holds up no other, nor the ledger.

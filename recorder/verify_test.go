@@ -515,6 +515,40 @@ func TestALedgerThatGrows(t *testing.T) {
 
 // A signing key is replaced: recordings of the old one stay proven as long as
 // its public half is trusted.
+// Somebody makes up a whole store with a key of their own: every chain in it fits, and
+// nothing of it is proven; nor is it beside what is.
+func TestAStoreThatSignsItself(t *testing.T) {
+	forge := func(s *storetest.Memory) string {
+		o := options(memoryDir(t), s)
+		o.Signer = testKey('x')
+		r := newRecorder(t, o)
+		want := request()
+		sealTape(t, begin(t, r, want), want.ID, 1)
+		closed(t, r)
+		return want.ID
+	}
+	s := storetest.NewMemory(t)
+	id := forge(s)
+	if err := recorder.OpenArchive(s, []ssh.PublicKey{testKey('x').PublicKey()}, nil).Verify(t.Context(), nil, io.Discard); err != nil {
+		t.Fatal(err) // by its own key, all fits
+	}
+	real := record(t, 1)
+	mixed := real.copy()
+	for name, c := range map[string]struct {
+		store store.Store
+		id    string
+		words string
+	}{"alone": {s, id, "1 recordings, 1 not proven"}, "beside a real one": {mixed, forge(mixed.Memory), "2 recordings, 1 not proven"}} {
+		var w strings.Builder
+		var found session.Unproven
+		err := recorder.OpenArchive(c.store, trusted(), nil).Verify(t.Context(), nil, &w)
+		if !errors.As(err, &found) || !strings.Contains(w.String(), c.words) || !strings.Contains(w.String(), c.id+"  NOT PROVEN\n    its manifest is not what was signed") ||
+			!strings.Contains(w.String(), "-begun.json is not what was signed") {
+			t.Errorf("%s: %v\n%s", name, err, w.String())
+		}
+	}
+}
+
 func TestKeyRotation(t *testing.T) {
 	s, dir := storetest.NewMemory(t), memoryDir(t)
 	var ids []string

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,24 @@ func TestFolder(t *testing.T) {
 	storetest.Run(t, s)
 }
 
-func TestS3(t *testing.T) { storetest.Run(t, storetest.StartVersity(t).Store()) }
+// TestS3 runs against versitygw, and against any other S3 that the environment names: an empty
+// TWOKEY_S3_ENDPOINT names none. What it puts there lies under twokey-test/ and stays.
+func TestS3(t *testing.T) {
+	storetest.Run(t, storetest.StartVersity(t).Store())
+	if endpoint := os.Getenv("TWOKEY_S3_ENDPOINT"); endpoint != "" {
+		s, err := store.NewS3(store.S3Config{
+			Endpoint: endpoint, Region: os.Getenv("TWOKEY_S3_REGION"), Bucket: os.Getenv("TWOKEY_S3_BUCKET"), Prefix: "twokey-test/" + rand.Text(),
+			AccessKey: os.Getenv("TWOKEY_S3_ACCESS_KEY"), SecretKey: os.Getenv("TWOKEY_S3_SECRET_KEY"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Try(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Run(t, s)
+	}
+}
 
 // What is put under Object Lock stays, whoever holds the keys: removing it leaves
 // a delete marker at most, and its version is still there.
