@@ -452,7 +452,7 @@ func TestTombstonesAreFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := operator.Prune(t.Context(), time.Now().AddDate(0, 0, -50), true, func(string) {}); err != nil {
+	if err := operator.Prune(t.Context(), recorder.Pruning{Before: time.Now().AddDate(0, 0, -50), Really: true}, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.Freshen(t.Context(), false); err != nil {
