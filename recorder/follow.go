@@ -24,14 +24,22 @@ type Sealed struct {
 	Encrypted bool
 }
 
+// ErrTooMany is returned, wrapped, for a folder that somebody has filled until it can not be listed.
+var ErrTooMany = store.ErrTooMany
+
 // Days returns the days on which sessions began that are in the store, as in
-// 2026/11/23, newest first.
+// 2026/11/23, newest first. ErrTooMany comes with all days that are known in spite of it.
 func (a *Archive) Days(ctx context.Context) ([]string, error) {
+	var full error
 	days := []string{""}
 	for range 3 { // year, month, day
 		var deeper []string
 		for _, folder := range days {
 			list, err := a.listed(ctx, "sessions/"+folder)
+			if errors.Is(err, ErrTooMany) {
+				full = errors.Join(full, err)
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("listing the recordings: %w", err)
 			}
@@ -44,7 +52,7 @@ func (a *Archive) Days(ctx context.Context) ([]string, error) {
 	for i := range days {
 		days[i] = strings.TrimSuffix(days[i], "/")
 	}
-	return days, nil
+	return days, full
 }
 
 // On returns the IDs of the recordings of a day, newest first, whole or not.

@@ -62,14 +62,15 @@ func (x *Index) again(do func() error) error {
 // everything does all that is to be done.
 func (x *Index) everything(ctx context.Context, contents bool) error {
 	return x.inTurn(ctx, func() error {
-		if err := x.follow(ctx, true, false, x.o.Progress); err != nil || !contents {
-			return err
+		full := x.follow(ctx, true, false, x.o.Progress)
+		if full != nil && !errors.Is(full, recorder.ErrTooMany) || !contents {
+			return full
 		}
 		left, err := x.unread(ctx, -1)
-		if err != nil {
-			return err
+		if err == nil {
+			err = x.readContents(ctx, left, x.o.Progress)
 		}
-		return x.readContents(ctx, left, x.o.Progress)
+		return errors.Join(full, err)
 	})
 }
 
@@ -92,9 +93,9 @@ func (x *Index) Run(ctx context.Context, log *slog.Logger) {
 		case time.Since(began) > time.Minute:
 			log.Info("the index of recordings is being built", "unread", more)
 		}
-		rest := pause
-		if more > 0 && err == nil {
-			rest = min(time.Since(began), longest)
+		rest := min(time.Since(began), longest)
+		if more == 0 || err != nil {
+			rest = max(rest, pause)
 		}
 		select {
 		case <-time.After(rest):
@@ -142,25 +143,33 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 	}
 	sweep = sweep && (now.Sub(all) >= x.o.SweepEvery || all.After(now))
 	days := lastDays(last, now)
+	var full error // said when all else is done: what somebody filled must not stop the index
 	if sweep {
-		if days, err = x.archive().Days(ctx); err != nil {
+		all, err := x.archive().Days(ctx)
+		switch {
+		case errors.Is(err, recorder.ErrTooMany):
+			full = err
+		case err == nil:
+			err = x.forgetDays(ctx, all)
+			days = nil
+		}
+		if err != nil && full == nil {
 			return err
 		}
-		if err := x.forgetDays(ctx, days); err != nil {
-			return err
-		}
+		days = append(days, slices.DeleteFunc(all, func(day string) bool { return slices.Contains(days, day) })...)
 	}
 	if !sweep {
 		removed, err := x.removed(ctx, days, last, now)
-		if err != nil {
+		if err != nil && !errors.Is(err, recorder.ErrTooMany) {
 			return err
 		}
-		days = append(days, removed...)
+		days, full = append(days, removed...), err
 	}
 	fresh, err := x.compare(ctx, days)
-	if err != nil {
+	if err != nil && !errors.Is(err, recorder.ErrTooMany) {
 		return err
 	}
+	full = errors.Join(full, err)
 	if err := x.readManifests(ctx, fresh, progress); err != nil {
 		return err
 	}
@@ -176,13 +185,13 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 		return setMoment(ctx, db, followed, now)
 	})
 	if err != nil || !contents {
-		return err
+		return errors.Join(full, err)
 	}
 	left, err := x.unread(ctx, portion)
-	if err != nil {
-		return err
+	if err == nil {
+		err = x.readContents(ctx, left, nil)
 	}
-	return x.readContents(ctx, left, nil)
+	return errors.Join(full, err)
 }
 
 // removing is how long after its tombstone a recording may still be about to be removed.
@@ -198,10 +207,13 @@ func (x *Index) removed(ctx context.Context, known []string, last, now time.Time
 		last = first
 	}
 	days, err := x.archive().PrunedDays(ctx, last.Add(-removing))
-	if err != nil {
+	if err != nil && !errors.Is(err, recorder.ErrTooMany) {
 		return nil, err
 	}
 	x.tombs = now
+	if err != nil {
+		return nil, err
+	}
 	return slices.DeleteFunc(days, func(day string) bool { return slices.Contains(known, day) }), nil
 }
 
@@ -221,15 +233,19 @@ func lastDays(last, now time.Time) (days []string) {
 }
 
 // compare forgets what is no longer there on these days, and returns what is not
-// yet in the index, newest first.
+// yet in the index, newest first. ErrTooMany says of which days that can not be known, and
+// comes with what is fresh on the others.
 func (x *Index) compare(ctx context.Context, days []string) (fresh []string, err error) {
-	lists, err := x.list(ctx, days)
-	if err != nil {
-		return nil, err
+	lists, full := x.list(ctx, days)
+	if full != nil && !errors.Is(full, recorder.ErrTooMany) {
+		return nil, full
 	}
 	err = x.use(func(db *sql.DB) error {
 		fresh = nil
 		for i, day := range days {
+			if lists[i] == nil {
+				continue // it can not be listed
+			}
 			known, err := column(ctx, db, "SELECT id FROM sessions WHERE day = ? UNION SELECT id FROM troubles WHERE day = ?", day, day)
 			if err != nil {
 				return err
@@ -253,10 +269,14 @@ func (x *Index) compare(ctx context.Context, days []string) (fresh []string, err
 		fresh = append(fresh, tried...)
 		return err
 	})
-	return fresh, err
+	if err != nil {
+		return nil, err
+	}
+	return fresh, full
 }
 
-// list lists days, several at once.
+// list lists days, several at once. One that somebody filled is nil, and an ErrTooMany, unless there
+// is another error.
 func (x *Index) list(ctx context.Context, days []string) ([][]string, error) {
 	lists, errs := make([][]string, len(days)), make([]error, len(days))
 	var workers sync.WaitGroup
@@ -265,7 +285,7 @@ func (x *Index) list(ctx context.Context, days []string) ([][]string, error) {
 		workers.Go(func() {
 			for i := range next {
 				if lists[i], errs[i] = x.archive().On(ctx, days[i]); errs[i] == nil {
-					errs[i] = ctx.Err()
+					lists[i], errs[i] = append([]string{}, lists[i]...), ctx.Err()
 				}
 			}
 		})
@@ -275,6 +295,10 @@ func (x *Index) list(ctx context.Context, days []string) ([][]string, error) {
 	}
 	close(next)
 	workers.Wait()
+	other := func(err error) bool { return err != nil && !errors.Is(err, recorder.ErrTooMany) }
+	if i := slices.IndexFunc(errs, other); i >= 0 {
+		return nil, errs[i]
+	}
 	return lists, errors.Join(errs...)
 }
 

@@ -741,6 +741,56 @@ func TestOthersOfAnotherVersionAreRemoved(t *testing.T) {
 	}
 }
 
+// crowd is a store in which somebody has filled a folder until it can not be listed.
+type crowd struct {
+	store.Store
+	folder *string
+}
+
+func (c crowd) List(ctx context.Context, folder string) ([]store.Object, error) {
+	if folder == *c.folder {
+		return nil, fmt.Errorf("%s: %w", folder, store.ErrTooMany)
+	}
+	return c.Store.List(ctx, folder)
+}
+
+// A folder that somebody filled is said, hides no other, and forgets nothing.
+func TestAFolderThatIsFilledStopsNothing(t *testing.T) {
+	day := func(ago time.Duration) string { return time.Now().Add(-ago).UTC().Format("sessions/2006/01/02/") }
+	const yesterday, longAgo = 24 * time.Hour, 400 * 24 * time.Hour
+	for name, folder := range map[string]string{
+		"a day": day(yesterday), "an old day": day(longAgo), "an old year": day(longAgo)[:len("sessions/2006/")], "all": "sessions/", "the ledger": "ledger/",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			full := ""
+			h.store = crowd{h.store, &full}
+			want := []string{h.records(told{ago: longAgo}), h.records(told{ago: yesterday})}
+			x := open(t, index.Options{Archive: h.archive(), SweepEvery: time.Nanosecond, TombsEvery: time.Nanosecond})
+			if name == "the ledger" { // it is asked between sweeps
+				x = open(t, index.Options{Archive: h.archive(), TombsEvery: time.Nanosecond})
+			}
+			eventually(t, func() bool {
+				return x.Freshen(t.Context(), true) == nil && len(find(t, x, session.Query{})) == len(want)
+			})
+			full = folder
+			want = append(want, h.records(told{said: []string{"select what is new"}}))
+			h.closed()
+			if err := x.Freshen(t.Context(), true); !errors.Is(err, store.ErrTooMany) || !strings.Contains(err.Error(), folder) {
+				t.Errorf("%v", err)
+			}
+			slices.Sort(want)
+			got := find(t, x, session.Query{})
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+			if got := find(t, x, session.Query{Text: "what is new"}); len(got) != 1 {
+				t.Errorf("in what is new: %q", got)
+			}
+		})
+	}
+}
+
 // Several may follow the same store into the same file, and read meanwhile.
 func TestManyAtOnce(t *testing.T) {
 	h := newHouse(t)
@@ -792,5 +842,14 @@ func TestOneMayStopWaiting(t *testing.T) {
 	cancel()
 	if err := x.Freshen(ctx, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never")
+		}
 	}
 }
