@@ -3,9 +3,11 @@ package recorder_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,108 @@ func TestEveryTornLine(t *testing.T) {
 	}
 	sealTape(t, tape, want.ID, time.Second)
 	closed(t, r)
+}
+
+// What no crash leaves, a bad disk does: a line in the middle that is none. What stands before it is
+// sealed, and the manifest says that there was more.
+func TestDamageInTheMiddleIsSaid(t *testing.T) {
+	s := storetest.NewFaulty(t)
+	from := memoryDir(t)
+	o := options(from, s)
+	o.SegmentEvery = time.Hour
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	for i := range 100 {
+		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
+	}
+	slice := filepath.Join("spool", want.ID, "00000002.cast")
+	whole, err := os.ReadFile(filepath.Join(from, slice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change  func([]byte) []byte
+		damaged bool
+	}{
+		"nothing":             {func(b []byte) []byte { return b }, false},
+		"the last line torn":  {func(b []byte) []byte { return b[:len(b)-3] }, false},
+		"zeros at the end":    {func(b []byte) []byte { return append(b, 0, 0, 0) }, false},
+		"a flipped bit":       {func(b []byte) []byte { b[len(b)/2-bytes.IndexByte(b[len(b)/2:], '[')] ^= 0x80; return b }, true},
+		"zeros in the middle": {func(b []byte) []byte { clear(b[len(b)/2 : len(b)/2+200]); return b }, true},
+		"a hole of lines":     {func(b []byte) []byte { return append(b[:len(b)/2], b[len(b)/2+100:]...) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, copied := memoryDir(t), s.Memory.Clone()
+			if err := errors.Join(os.CopyFS(dir, os.DirFS(from)), os.WriteFile(filepath.Join(dir, slice), c.change(bytes.Clone(whole)), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			r := newRecorder(t, options(dir, copied))
+			if err := r.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			closed(t, r)
+			a := recorder.OpenArchive(copied, trusted(), nil)
+			proven(t, a, want.ID)
+			report, err := a.Check(t.Context(), want.ID)
+			if err != nil || slices.Contains(report.Manifest.Flags, "damaged") != c.damaged || !slices.Contains(report.Manifest.Flags, "unclean") {
+				t.Errorf("%v, %v", report.Manifest.Flags, err)
+			}
+			if got := bytesOf(read(t, a, want.ID), session.Output); !bytes.HasPrefix(got, []byte("line 0\r\nline 1\r\n")) || len(got) < 200 {
+				t.Errorf("what stood before it: %q", got)
+			}
+		})
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+}
+
+// A recording of which a bad disk has left nothing that can be finished stays where it is, is
+// named, and holds up no other.
+func TestABadSpoolIsNamed(t *testing.T) {
+	s := storetest.NewFaulty(t)
+	dir := memoryDir(t)
+	var ids []string
+	r := newRecorder(t, options(dir, s))
+	s.BreakAfter(100)
+	for range 4 {
+		want := request()
+		tape := begin(t, r, want)
+		appendAll(t, tape, story()...)
+		eventually(t, "stored", func() bool { return tape.Health().Bytes == 0 })
+		ids = append(ids, want.ID)
+		s.Break(storetest.Unavailable, "manifest")
+		sealTape(t, tape, want.ID, time.Second)
+		s.Heal()
+		s.Break(storetest.Unavailable, "manifest")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	r.Close(ctx)
+	s.Heal()
+	file := func(n int, name string) string { return filepath.Join(dir, "spool", ids[n], name) }
+	huge := append(bytes.Repeat([]byte{'x'}, 33<<20), '\n')
+	if err := errors.Join(os.WriteFile(file(0, "segments.jsonl"), huge, 0o600), os.WriteFile(file(1, "sealed.json"), []byte("garbage"), 0o600),
+		os.Remove(file(2, "segments.jsonl")), os.WriteFile(filepath.Join(dir, "spool", "notes.txt"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r = newRecorder(t, options(dir, s))
+	err := r.Recover(t.Context())
+	for n, id := range ids {
+		if named := err != nil && strings.Contains(err.Error(), id); named != (n < 2) {
+			t.Errorf("recording %d: %v", n, err)
+		}
+	}
+	a := recorder.OpenArchive(s, trusted(), nil)
+	eventually(t, "the good one is proven", func() bool {
+		report, err := a.Check(t.Context(), ids[3])
+		return err == nil && len(report.Findings) == 0
+	})
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := r.Close(ctx); err == nil {
+		t.Error("it closes as if all were in the store")
+	}
 }
 
 // A crash between any two steps of bringing a recording to the store is

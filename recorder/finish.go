@@ -29,7 +29,7 @@ type recording struct {
 
 	sealed    session.Summary
 	wasSealed bool // properly, by its session
-	torn      bool // by a crash, in the middle
+	torn      bool // in the middle, by more than a crash
 }
 
 // left is a slice that is no segment yet.
@@ -122,6 +122,12 @@ func (r *Recorder) load(rec *recording) (err error) {
 			return err
 		}
 	}
+	switch _, err := os.Stat(filepath.Join(rec.dir, damagedName)); {
+	case err == nil:
+		rec.torn = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	noted, err := readJournal(rec.dir)
 	if err != nil {
 		return err
@@ -180,7 +186,13 @@ func (rec *recording) trim(slices []int) error {
 			}
 			continue
 		case whole < len(plain):
-			rec.torn = rec.torn || i < len(slices)-1
+			// A crash tears the last line of the last slice; the rest is a disk's doing.
+			if !rec.torn && (i < len(slices)-1 || bytes.IndexByte(plain[whole:], '\n') >= 0) {
+				if err := writeFile(filepath.Join(rec.dir, damagedName), nil); err != nil {
+					return err
+				}
+				rec.torn = true
+			}
 			if err := os.Truncate(path, int64(whole)); err != nil {
 				return err
 			}

@@ -24,6 +24,7 @@ import (
 //	segments.jsonl      a line for each segment when it is cut, and another when the store has it
 //	sealed.room         room on the disk for the next line, taken when the tape begins
 //	sealed.json         the session has ended, and how
+//	damaged             lines in the middle were lost: the disk's doing
 //	manifest.json(.sig) waits for the store
 //
 // Everything but the slice and segments.jsonl appears whole or not at all. What
@@ -36,6 +37,7 @@ const (
 	sealedName  = "sealed.json"
 	newSuffix   = ".new" // of a file that has not appeared yet
 	roomName    = "sealed.room"
+	damagedName = "damaged"
 )
 
 // roomBytes is what sealed.json may be long to fit into the room kept for it:
