@@ -23,6 +23,9 @@ type cut struct {
 	Segment
 	Digest digest `json:"digest"`
 	Stored bool   `json:"stored,omitempty"` // the store has it
+	// Before is the segment that another process made of the same slice, and that
+	// it may have brought to the store without noting that.
+	Before *cut `json:"before,omitempty"`
 }
 
 // digest is what happened in a slice.

@@ -141,3 +141,31 @@ func Accounts(tape session.Tape, object func(name string) []byte) (kept, read []
 	}
 	return kept, read
 }
+
+// Group is a group commit on a directory's disk.
+type Group struct{ g *group }
+
+// NewGroup returns one, whose disk can be synced as a whole or not.
+func NewGroup(dir string, whole bool) (*Group, error) {
+	disk, err := os.Open(dir)
+	if err == nil && !whole {
+		err = disk.Close()
+	}
+	return &Group{&group{disk: disk}}, err
+}
+
+func (g *Group) Sync(f *os.File) error { return g.g.sync(f) }
+
+// Hold begins a commit, so that all others wait until it is over, and then for each other.
+func (g *Group) Hold() (release func()) {
+	c := &commit{turn: make(chan bool, 1)}
+	g.g.line(c)
+	return func() { g.g.lead(c) }
+}
+
+// Waiting is how many wait.
+func (g *Group) Waiting() int {
+	g.g.mu.Lock()
+	defer g.g.mu.Unlock()
+	return len(g.g.waiting)
+}

@@ -22,19 +22,19 @@ import (
 // recording is one whose session has ended.
 type recording struct {
 	dir   string
-	cuts  []cut // all segments, in order
-	sent  int   // how many of them the store has
-	carry map[string][]byte
-	plain []left // slices that are not segments yet
+	cuts  []cut  // all segments, in order
+	sent  int    // how many of them the store has
+	plain []left // slices that are not segments yet, in order
 
 	sealed    session.Summary
 	wasSealed bool // properly, by its session
 	torn      bool // in the middle, by more than a crash
 }
 
-// left is a slice that is no segment yet.
+// left is a slice that is no segment yet, or one that only its process had.
 type left struct {
-	n int
+	n     int
+	noted *cut // then
 	slice
 }
 
@@ -97,7 +97,7 @@ func (r *Recorder) repair(id string, ended *session.Summary) (*recording, error)
 		}
 	}
 	for _, p := range rec.plain {
-		c, err := r.compress(rec.dir, p.n, p.slice)
+		c, err := r.segment(rec.dir, p)
 		if err != nil {
 			return nil, err
 		}
@@ -138,49 +138,80 @@ func (r *Recorder) load(rec *recording) (err error) {
 		return err
 	}
 	for _, c := range noted {
-		rec.add(c)
 		if c.Stored {
 			rec.sent = c.N
 		}
+		if c.Stored || slices.Contains(segments, c.Name()) {
+			rec.cuts = append(rec.cuts, c)
+		}
 	}
 	for _, name := range segments {
-		// What the store has, and what a crash left before it was noted: then its slice is still here.
+		// What the store has, and what nobody noted: then its slice is still here.
 		if n := segmentNumber(name); n <= rec.sent || n > len(noted) || noted[n-1].Name() != name {
 			if err := os.Remove(filepath.Join(rec.dir, name)); err != nil {
 				return err
 			}
 		}
 	}
-	return rec.trim(plain)
+	return rec.trim(plain, noted)
 }
 
-func (rec *recording) add(c cut) {
-	rec.cuts = append(rec.cuts, c)
-	rec.carry = c.Digest.Carry
-}
-
-// last is the number of the last segment.
-func (rec *recording) last() int {
-	if len(rec.cuts) == 0 {
-		return 0
+// cut returns segment n, if it is one that the store or the spool has.
+func (rec *recording) cut(n int) (cut, bool) {
+	i, found := slices.BinarySearchFunc(rec.cuts, n, func(c cut, n int) int { return c.N - n })
+	if !found {
+		return cut{}, false
 	}
-	return rec.cuts[len(rec.cuts)-1].N
+	return rec.cuts[i], true
+}
+
+// add puts a segment in its place.
+func (rec *recording) add(c cut) {
+	i, _ := slices.BinarySearchFunc(rec.cuts, c.N, func(c cut, n int) int { return c.N - n })
+	rec.cuts = slices.Insert(rec.cuts, i, c)
+}
+
+// last is the number of the last segment or slice, which is one of the segments or not.
+func (rec *recording) last() (n int, isSegment bool) {
+	if len(rec.cuts) > 0 {
+		n, isSegment = rec.cuts[len(rec.cuts)-1].N, true
+	}
+	if len(rec.plain) > 0 && rec.plain[len(rec.plain)-1].n > n {
+		n, isSegment = rec.plain[len(rec.plain)-1].n, false
+	}
+	return n, isSegment
+}
+
+// carry is what was not whole before slice n.
+func (rec *recording) carry(n int) map[string][]byte {
+	if c, is := rec.cut(n - 1); is {
+		return c.Digest.Carry
+	}
+	if i := slices.IndexFunc(rec.plain, func(p left) bool { return p.n == n-1 }); i >= 0 {
+		return rec.plain[i].Carry
+	}
+	return nil
 }
 
 // trim reads slices, cuts them to their last whole line, and removes those that are
 // empty or segments already.
-func (rec *recording) trim(slices []int) error {
-	carry := rec.carry
+func (rec *recording) trim(slices []int, noted []cut) error {
 	for i, n := range slices {
 		path := filepath.Join(rec.dir, sliceName(n))
+		if _, is := rec.cut(n); is {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			continue
+		}
 		plain, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		s, whole := account(plain, carry)
+		s, whole := account(plain, rec.carry(n))
 		unusable := whole == 0 || n == 1 && s.About == nil
 		switch {
-		case n <= rec.last(), unusable && i == len(slices)-1:
+		case unusable && i == len(slices)-1:
 			if err := os.Remove(path); err != nil {
 				return err
 			}
@@ -198,29 +229,32 @@ func (rec *recording) trim(slices []int) error {
 			}
 			failpoint("trimmed", path)
 		}
-		rec.plain, carry = append(rec.plain, left{n, s}), s.Carry
+		rec.plain = append(rec.plain, left{n: n, slice: s})
+		if n <= len(noted) {
+			rec.plain[len(rec.plain)-1].noted = &noted[n-1]
+		}
 	}
 	return nil
 }
 
 // ended reports whether the tape has an end.
 func (rec *recording) ended() bool {
-	if n := len(rec.plain); n > 0 {
-		return rec.plain[n-1].End != nil
+	if _, isSegment := rec.last(); isSegment {
+		return rec.cuts[len(rec.cuts)-1].Digest.End != nil
 	}
-	return rec.cuts[len(rec.cuts)-1].Digest.End != nil
+	return rec.plain[len(rec.plain)-1].End != nil
 }
 
 // end writes the end that the session did not: the cause it was sealed with,
-// or unclean.
+// or unclean. The store may have the last slice as it is: the end goes behind it.
 func (rec *recording) end() error {
-	if len(rec.plain) == 0 {
-		rec.plain = []left{{n: rec.last() + 1, slice: slice{digest: digest{Carry: rec.carry}}}}
+	if n, isSegment := rec.last(); isSegment || rec.plain[len(rec.plain)-1].noted != nil {
+		rec.plain = append(rec.plain, left{n: n + 1, slice: slice{digest: digest{Carry: rec.carry(n + 1)}}})
 	}
 	last, at := &rec.plain[len(rec.plain)-1], rec.lastTime()
 	for _, p := range rec.plain {
 		if p.lines > 0 {
-			at = p.last
+			at = max(at, p.last)
 		}
 	}
 	cause := session.Cause{Code: session.Unclean, Text: "the bastion died; what it had written was sealed at its next start"}
@@ -262,63 +296,98 @@ func appendSlice(dir string, n int, lines []byte) error {
 	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
 }
 
-// compress turns a slice into a segment, if it is what was written.
-func (r *Recorder) compress(dir string, n int, written slice) (cut, error) {
-	path := filepath.Join(dir, sliceName(n))
-	plain, err := os.ReadFile(path)
+// pack makes a segment of a slice, if that is what was written.
+func (r *Recorder) pack(dir string, n int, written slice) (c cut, stored []byte, err error) {
+	plain, err := os.ReadFile(filepath.Join(dir, sliceName(n)))
 	if err != nil {
-		return cut{}, err
+		return cut{}, nil, err
 	}
 	if !written.is(plain) {
-		return cut{}, fmt.Errorf("%s: not what was written to it", sliceName(n))
+		return cut{}, nil, fmt.Errorf("%s: not what was written to it", sliceName(n))
 	}
-	stored := r.zstd.EncodeAll(plain, nil)
+	stored = r.zstd.EncodeAll(plain, nil)
 	// The first holds what the manifest says to everyone, too: who began what.
 	encrypted := len(r.o.Recipients) > 0 && n > 1
 	if encrypted {
 		if stored, err = encrypt(stored, r.o.Recipients); err != nil {
-			return cut{}, err
+			return cut{}, nil, err
 		}
 	}
-	c := newCut(n, written, plain, stored, encrypted)
+	return newCut(n, written, plain, stored, encrypted), stored, nil
+}
+
+// spill keeps a segment that has to wait for the store, in the place of its slice.
+func spill(dir string, c cut, stored []byte) error {
 	if err := writeFile(filepath.Join(dir, c.Name()), stored); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, sliceName(c.N))
+	err := os.Remove(path)
+	failpoint("removed", path)
+	return err
+}
+
+// readSegment reads a segment that was kept.
+func readSegment(dir string, c cut) ([]byte, error) {
+	stored, err := os.ReadFile(filepath.Join(dir, c.Name()))
+	if err == nil && hash(stored) != c.SHA256() {
+		err = fmt.Errorf("%s changed on this disk after it was written", c.Name())
+	}
+	return stored, err
+}
+
+// segment makes a segment of a slice that was left, and keeps it.
+func (r *Recorder) segment(dir string, p left) (cut, error) {
+	c, stored, err := r.pack(dir, p.n, p.slice)
+	if err != nil {
 		return cut{}, err
 	}
+	c.Before = p.noted.others(c)
 	if err := noteSegment(dir, c); err != nil {
 		return cut{}, err
 	}
-	err = os.Remove(path)
-	failpoint("removed", path)
-	return c, err
+	return c, spill(dir, c, stored)
 }
 
-// sendSegment brings a segment to the store and removes it here.
-func (r *Recorder) sendSegment(dir, place string, c cut, put func(name string, data []byte) (string, error)) error {
-	path := filepath.Join(dir, c.Name())
-	stored, err := os.ReadFile(path)
+// others returns what else the store may have in place of c, when this is what was noted of its
+// slice before: nothing when the same bytes made the same segment, as they do
+// unless it is encrypted, or another version's.
+func (noted *cut) others(c cut) *cut {
+	switch {
+	case noted == nil:
+		return nil
+	case noted.Before != nil || noted.SHA256() == c.SHA256():
+		return noted.Before // what was noted since then never left this machine
+	}
+	return noted
+}
+
+// sendKept brings a segment to the store and removes it here.
+func (r *Recorder) sendKept(rec *recording, place string, c *cut) error {
+	path := filepath.Join(rec.dir, c.Name())
+	stored, err := readSegment(rec.dir, *c)
 	if err != nil {
 		return err
 	}
-	if hash(stored) != c.SHA256() {
-		return fmt.Errorf("%s changed on this disk after it was written", c.Name())
+	version, err := r.put(r.ctx, place+c.Name(), stored)
+	if errors.Is(err, errTaken) && c.Before != nil {
+		there, before, failed := r.o.Store.Get(r.ctx, place+c.Name(), "", c.Before.Size)
+		if failed == nil && hash(there) == c.Before.SHA256() {
+			*c, version, err = *c.Before, before, nil
+		}
 	}
-	if c.Version, err = put(place+c.Name(), stored); err != nil {
+	if err != nil {
 		return err
 	}
-	c.Stored = true
-	err = errors.Join(noteSegment(dir, c), os.Remove(path))
+	c.Version, c.Stored, c.Before = version, true, nil
+	err = errors.Join(noteSegment(rec.dir, *c), os.Remove(path))
 	failpoint("removed", path)
 	return err
 }
 
 func (r *Recorder) sendRest(rec *recording, place string) error {
 	for ; rec.sent < len(rec.cuts); rec.sent++ {
-		c := &rec.cuts[rec.sent]
-		err := r.sendSegment(rec.dir, place, *c, func(name string, data []byte) (version string, err error) {
-			c.Version, err = r.put(r.ctx, name, data)
-			return c.Version, err
-		})
-		if err != nil {
+		if err := r.sendKept(rec, place, &rec.cuts[rec.sent]); err != nil {
 			return err
 		}
 	}

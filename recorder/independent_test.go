@@ -13,7 +13,7 @@ import (
 // The files of the half that writes recordings, of the half that reads and
 // judges them, and what both know: the words of the format.
 var (
-	writers = []string{"recorder.go", "tape.go", "encode.go", "digest.go", "spool.go", "signature.go", "encrypt.go", "finish.go", "upload.go", "books.go", "deeds.go", "reviews.go", "orphans.go", "prune.go", "failpoint.go", "lock_linux.go", "lock_other.go"}
+	writers = []string{"recorder.go", "tape.go", "encode.go", "digest.go", "spool.go", "signature.go", "encrypt.go", "finish.go", "upload.go", "books.go", "deeds.go", "reviews.go", "orphans.go", "prune.go", "failpoint.go", "group.go", "disk_linux.go", "disk_other.go"}
 	readers = []string{"archive.go", "decode.go", "scan.go", "glance.go", "open.go", "trust.go", "verify.go", "passage.go", "verify_all.go", "promise.go", "traces.go", "trail.go", "follow.go"}
 	words   = []string{"format.go"}
 )

@@ -26,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/twokey/twokey/recorder"
 	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/session"
@@ -55,6 +57,7 @@ const (
 	orderDie  = "TWOKEY_TEST_DIE"       // "STEP NAME N": at the failpoint, when it is there for the Nth time
 	orderDays = "TWOKEY_TEST_SESSIONS"  // how many sessions each of two workers records
 	orderTell = "TWOKEY_TEST_FAILPOINT" // set: it says at which failpoints it is
+	orderFor  = "TWOKEY_TEST_RECIPIENT" // recordings are for this recipient alone
 	orderSlow = "TWOKEY_TEST_SLOW"      // set: sessions last for longer than it takes until the spool is synced
 )
 
@@ -73,6 +76,11 @@ func child(dir string) {
 	pause := 4 * time.Millisecond
 	if os.Getenv(orderSlow) != "" {
 		o.SegmentEvery, o.SegmentBytes, pause = time.Hour, 1<<20, 80*time.Millisecond
+	}
+	if to := os.Getenv(orderFor); to != "" {
+		recipient, err := recorder.ParseRecipient(to)
+		check(err)
+		o.Recipients = []recorder.Recipient{recipient}
 	}
 	r, err := recorder.New(o)
 	check(err)
@@ -125,7 +133,7 @@ var (
 
 // kindOf is a file's name without what differs from one to the next.
 func kindOf(name string) string {
-	return anyNumber.ReplaceAllString(anyID.ReplaceAllString(filepath.Base(name), "ID"), "N")
+	return anyNumber.ReplaceAllString(anyID.ReplaceAllString(strings.TrimSuffix(filepath.Base(name), ".age"), "ID"), "N")
 }
 
 // worker records one session after the other.
@@ -234,6 +242,7 @@ type streams map[session.EventType][]byte
 // wreck is a directory in which children were killed, and what they had said.
 type wreck struct {
 	dir   string
+	key   *age.X25519Identity // recordings are encrypted, with this to read them; or nil
 	said  map[string]map[string]int // by session: how often it said what
 	seen  map[string]streams
 	steps []string // failpoints, as told
@@ -254,6 +263,9 @@ func (w *wreck) run(t *testing.T, kill func(line int, p *os.Process), orders ...
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(append(os.Environ(), "TWOKEY_TEST_CHILD="+w.dir), orders...)
+	if w.key != nil {
+		cmd.Env = append(cmd.Env, orderFor+"="+w.key.Recipient().String())
+	}
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -315,7 +327,11 @@ func (w *wreck) judge(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := filepath.Join(w.dir, "state")
-	r := newRecorder(t, options(state, s))
+	o := options(state, s)
+	if w.key != nil {
+		o.Recipients = []recorder.Recipient{w.key.Recipient()}
+	}
+	r := newRecorder(t, o)
 	if err := r.Recover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -329,6 +345,9 @@ func (w *wreck) judge(t *testing.T) {
 	}
 	closed(t, r)
 	a := recorder.OpenArchive(s, trusted(), nil)
+	if w.key != nil {
+		a.Open([]recorder.Identity{w.key})
+	}
 	proven(t, a)
 	for _, id := range slices.Sorted(maps.Keys(w.said)) {
 		w.judgeTape(t, a, id)
@@ -454,6 +473,8 @@ cut N.cast
 writing N.cast.zst
 written N.cast.zst
 written segments.jsonl
+syncing segments.jsonl
+synced segments.jsonl
 removed N.cast
 putting N.cast.zst
 put N.cast.zst
@@ -498,6 +519,9 @@ func TestKilledAtEveryFailpoint(t *testing.T) {
 				t.Parallel()
 				rng := rand.New(rand.NewPCG(uint64(seed), 1))
 				w, nth := newWreck(t), 1
+				if rng.IntN(2) == 0 || strings.HasPrefix(point, "put ") {
+					w.key = identity(t)
+				}
 				if seed > 0 { // not always at the first chance
 					nth += rng.IntN(1 + seed/4)
 				}
@@ -523,16 +547,17 @@ func orders(seed int, die string) []string {
 	return []string{fmt.Sprint(orderSeed, "=", seed), orderDays + "=2", orderDie + "=" + die}
 }
 
-// tear leaves half a line in every slice, as a SIGKILL within a long write does.
+// tear leaves half a line in every slice that was being written, as a SIGKILL
+// within a long write does.
 func (w *wreck) tear(t *testing.T) {
 	t.Helper()
 	open, err := filepath.Glob(filepath.Join(w.dir, "state", "spool", "*", "*.cast"))
 	if err != nil || len(open) == 0 {
 		t.Fatalf("%v, %v", open, err)
 	}
-	for _, path := range open {
+	for i, path := range open {
 		id := filepath.Base(filepath.Dir(path))
-		if w.said[id]["ending"] > 0 {
+		if w.said[id]["ending"] > 0 || i+1 < len(open) && filepath.Dir(open[i+1]) == filepath.Dir(path) {
 			continue // nothing was being written
 		}
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
@@ -569,6 +594,9 @@ func TestKilledAtRandom(t *testing.T) {
 			t.Parallel()
 			w := newWreck(t)
 			rng := rand.New(rand.NewPCG(uint64(seed), 2))
+			if seed%2 == 1 {
+				w.key = identity(t)
+			}
 			for i := range inARow {
 				// Lines and not time: a child that is slow to start is not killed there alone.
 				lines, later := rng.IntN(1000)*rng.IntN(2), time.Duration(rng.IntN(10_000))*time.Microsecond

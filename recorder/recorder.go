@@ -91,6 +91,7 @@ type Recorder struct {
 	o       Options
 	node    string
 	lock    *os.File
+	disk    group // makes the spool durable
 	books   *books
 	reviews *reviews
 	deeds   *deeds
@@ -148,6 +149,9 @@ func (r *Recorder) open() (err error) {
 	// bastion's processor, for which the engineers wait, to save the store little.
 	if r.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
 		return err
+	}
+	if r.disk.disk, err = openDisk(r.spool()); err != nil {
+		return fmt.Errorf("the spool: %w", err)
 	}
 	if r.node, err = nodeName(r.o.Dir, r.o.Node); err != nil {
 		return err
@@ -316,6 +320,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.stop()
 	<-done
 	r.zstd.Close()
+	if r.disk.disk != nil {
+		err = errors.Join(err, r.disk.disk.Close())
+	}
 	return errors.Join(err, r.lock.Close())
 }
 

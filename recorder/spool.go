@@ -19,17 +19,20 @@ import (
 
 // This file is the spool on disk. Each recording has a directory there:
 //
-//	00000003.cast       the slice that is being written
-//	00000002.cast.zst   a segment that waits for the store; .age behind it when it is encrypted
+//	00000004.cast       the slice that is being written
+//	00000003.cast       one that is a segment on its way to the store, in memory
+//	00000002.cast.zst   a segment that has to wait for the store; .age behind it when it is encrypted
 //	segments.jsonl      a line for each segment when it is cut, and another when the store has it
 //	sealed.room         room on the disk for the next line, taken when the tape begins
 //	sealed.json         the session has ended, and how
 //	damaged             lines in the middle were lost: the disk's doing
 //	manifest.json(.sig) waits for the store
 //
-// Everything but the slice and segments.jsonl appears whole or not at all. What
+// Everything but slices and segments.jsonl appears whole or not at all. What
 // each step needs is on disk before what it replaces is removed, so that a
-// crash between any two instructions leaves a directory that finish completes.
+// crash between any two instructions leaves a directory that finish completes. A
+// segment is in the journal before the store may get it: what else lies there
+// under its name is not ours.
 
 const (
 	sliceSuffix = ".cast"
@@ -67,8 +70,7 @@ func numberOf(name, suffix string) int {
 func segmentNumber(name string) int { return numberOf(strings.TrimSuffix(name, ".age"), segmentSuffix) }
 
 // newSlice makes the file of the next slice. Its name is durable once the
-// slice before it has become a segment, in the same directory, which is always
-// the next thing that happens.
+// slice before it is noted as a segment, which is always the next thing that happens.
 func newSlice(dir string, n int) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, sliceName(n)), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
@@ -209,20 +211,31 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// noteSegment puts a segment, as it is now, into the journal.
-func noteSegment(dir string, c cut) error {
+// openJournal opens the journal to add to it.
+func openJournal(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, journalName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// note puts a segment, as it is now, into the journal. It is durable after the
+// journal's next fsync.
+func (c cut) note(journal *os.File) error {
 	line, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, journalName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	// A line that a crash cut short must not swallow this one.
+	_, err = journal.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'}))
+	failpoint("written", journalName)
+	return err
+}
+
+// noteSegment does that, and makes it durable.
+func noteSegment(dir string, c cut) error {
+	journal, err := openJournal(dir)
 	if err != nil {
 		return err
 	}
-	// A line that a crash cut short must not swallow this one.
-	_, err = f.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'}))
-	failpoint("written", journalName)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(c.note(journal), journal.Sync(), journal.Close())
 }
 
 // readJournal returns the segments as they were noted last, in order. A line

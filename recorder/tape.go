@@ -19,11 +19,13 @@ import (
 // segments to the store, in order.
 
 // How long an event may be on the spool before it is forced to the platter;
-// how many segments may wait for the store before new ones get larger, and how large.
+// how many segments may wait for the store before new ones get larger, and how
+// large; how much of them may wait in memory.
 const (
 	syncEvery   = 200 * time.Millisecond
 	fewSegments = 2
 	largeSlice  = 8 << 20
+	mostHeld    = 512 << 10
 )
 
 // Tape is the recording of one running session. See session.Tape.
@@ -43,6 +45,7 @@ type Tape struct {
 	mu      sync.Mutex
 	enc     *encoder
 	file    *os.File
+	journal *os.File
 	current mark   // the slice that is being written
 	account slice  // of that slice
 	waiting []mark // slices and segments the store does not have, oldest first
@@ -52,8 +55,10 @@ type Tape struct {
 	failing error // why the last attempt to store did not work
 	ended   bool  // an End event is on the tape
 	sealed  bool
-	cuts    []cut   // cut, not yet sent; the sender takes the first
-	stored  Running // what the store has
+	cuts    []cut          // cut, not yet sent; the sender takes the first
+	held    map[int][]byte // segments among them that have no file, but still their slice
+	sent    []string       // files of what the store has; the next commit removes them
+	stored  Running        // what the store has
 }
 
 // mark is a slice on its way, for Health.
@@ -72,6 +77,7 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 	}
 	t := &Tape{
 		r: r, about: about, dir: filepath.Join(r.spool(), about.ID), store: place, enc: newEncoder(),
+		held:   map[int][]byte{},
 		stored: Running{Session: about.ID, Chain: hash([]byte(about.ID))},
 		wake:   make(chan struct{}, 1), full: make(chan struct{}, 1), over: make(chan struct{}),
 	}
@@ -87,8 +93,10 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 		err = t.writeBeginning()
 	}
 	if err != nil {
-		if t.file != nil {
-			t.file.Close()
+		for _, f := range []*os.File{t.file, t.journal} {
+			if f != nil {
+				f.Close()
+			}
 		}
 		discard(t.dir) // nothing of it has left this directory
 		return nil, err
@@ -98,6 +106,9 @@ func newTape(r *Recorder, about About) (*Tape, error) {
 
 func (t *Tape) writeBeginning() (err error) {
 	if t.file, err = newSlice(t.dir, 1); err != nil {
+		return err
+	}
+	if t.journal, err = openJournal(t.dir); err != nil {
 		return err
 	}
 	t.current.n = 1
@@ -249,7 +260,7 @@ func (t *Tape) saveNow() error {
 		return nil
 	}
 	failpoint("syncing", "slice")
-	err := file.Sync()
+	err := t.r.disk.sync(file)
 	failpoint("synced", "slice")
 	if err == nil {
 		return nil
@@ -340,6 +351,7 @@ func (t *Tape) Seal(s session.Summary) error {
 	close(t.over)
 	t.r.work.Go(func() {
 		t.tasks.Wait()
+		t.journal.Close()
 		t.r.finish(t.about.ID, &s)
 	})
 	return err
@@ -441,20 +453,65 @@ func (t *Tape) cut() error {
 		return errors.Join(next.Close(), os.Remove(next.Name()))
 	}
 	failpoint("cut", next.Name())
-	// The segment is durable before the slice is removed; until then the
-	// kernel has the slice.
-	if err := errors.Join(err, old.Close()); err != nil {
+	if err != nil {
+		return errors.Join(err, old.Close())
+	}
+	c, stored, err := t.r.pack(t.dir, n, written)
+	if err == nil {
+		err = c.note(t.journal)
+	}
+	if err = errors.Join(err, t.commit(old), old.Close()); err != nil {
 		return err
 	}
-	c, err := t.r.compress(t.dir, n, written)
-	if err != nil {
-		return err
+	if !t.hold(n, stored) {
+		if err := spill(t.dir, c, stored); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cuts = append(t.cuts, c)
 	poke(t.full)
 	return nil
+}
+
+// hold keeps a segment in memory, if it will not be for long.
+func (t *Tape) hold(n int, stored []byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := len(stored)
+	for _, other := range t.held {
+		all += len(other)
+	}
+	if t.failing != nil || all > mostHeld {
+		return false
+	}
+	t.held[n] = stored
+	return true
+}
+
+// commit makes a slice that was cut durable, and what was noted of it and of those
+// before it. Then the files of what the store has are of no more use.
+func (t *Tape) commit(old *os.File) error {
+	dir, err := os.Open(t.dir)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	sent := t.sent
+	t.sent = nil
+	t.mu.Unlock()
+	failpoint("syncing", journalName)
+	err = errors.Join(t.r.disk.sync(old, t.journal, dir), dir.Close())
+	failpoint("synced", journalName)
+	for _, name := range sent {
+		path := filepath.Join(t.dir, name)
+		if err == nil {
+			err = os.Remove(path)
+			failpoint("removed", path)
+		}
+	}
+	return err
 }
 
 // change puts the next slice in the place of the one that is written, and
@@ -521,19 +578,53 @@ func (t *Tape) running() Running {
 	return t.stored
 }
 
-// send brings one segment to the store and forgets it here.
+// send brings one segment to the store.
 func (t *Tape) send(ctx context.Context, c cut) error {
-	err := t.r.sendSegment(t.dir, t.store, c, func(name string, data []byte) (string, error) {
-		return t.r.put(ctx, name, data)
-	})
+	here, err := t.put(ctx, c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failing = err; err != nil {
 		return err
 	}
+	delete(t.held, c.N)
+	t.sent = append(t.sent, here)
 	t.stored.Segments, t.stored.Chain = c.N, chain(t.stored.Chain, c.SHA256())
 	t.cuts = t.cuts[1:]
 	t.waiting = slices.DeleteFunc(t.waiting, func(m mark) bool { return m.n == c.N })
 	poke(t.wake) // a slice that waited for room may be due
+	return nil
+}
+
+// put is send's way to the store. It returns the file that still has in the spool
+// what the store has now. A segment that the store does not take gives up its memory.
+func (t *Tape) put(ctx context.Context, c cut) (here string, err error) {
+	t.mu.Lock()
+	stored, isHeld := t.held[c.N]
+	t.mu.Unlock()
+	if here = sliceName(c.N); !isHeld {
+		here = c.Name()
+		if stored, err = readSegment(t.dir, c); err != nil {
+			return "", err
+		}
+	}
+	c.Version, err = t.r.put(ctx, t.store+c.Name(), stored)
+	if err == nil {
+		c.Stored = true
+		return here, c.note(t.journal)
+	}
+	if isHeld {
+		err = errors.Join(err, t.spill(c, stored))
+	}
+	return "", err
+}
+
+// spill keeps a segment in a file in place of memory.
+func (t *Tape) spill(c cut, stored []byte) error {
+	if err := spill(t.dir, c, stored); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.held, c.N)
 	return nil
 }

@@ -1,0 +1,50 @@
+package recorder_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/twokey/twokey/recorder"
+)
+
+// While one commit runs, those who come wait for the next, which is theirs all together. Who
+// has a file that the disk does not take is told so, and nobody else; nobody waits for ever.
+func TestGroupCommit(t *testing.T) {
+	dir := t.TempDir()
+	for _, whole := range []bool{true, false} {
+		for _, callers := range []int{1, 2, 50} {
+			g, err := recorder.NewGroup(dir, whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release := g.Hold()
+			errs := make([]error, callers)
+			var all sync.WaitGroup
+			for i := range callers {
+				f, err := os.OpenFile(filepath.Join(dir, "file"), os.O_CREATE|os.O_WRONLY, 0o600)
+				if i == 0 {
+					f, err = os.OpenFile("/dev/null", os.O_WRONLY, 0) // its fsync fails: there is nothing to make durable
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				all.Go(func() {
+					errs[i] = errors.Join(g.Sync(f), f.Close())
+				})
+			}
+			eventually(t, "all wait", func() bool { return g.Waiting() == callers+1 })
+			release()
+			all.Wait()
+			together := whole && callers == 50 // then nobody's own file is asked
+			for i, err := range errs {
+				if want := i == 0 && !together; errors.Is(err, syscall.EINVAL) != want {
+					t.Errorf("whole %v, %d callers: caller %d was told %v", whole, callers, i, err)
+				}
+			}
+		}
+	}
+}
