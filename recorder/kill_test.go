@@ -242,7 +242,7 @@ type streams map[session.EventType][]byte
 // wreck is a directory in which children were killed, and what they had said.
 type wreck struct {
 	dir   string
-	key   *age.X25519Identity // recordings are encrypted, with this to read them; or nil
+	key   *age.X25519Identity       // recordings are encrypted, with this to read them; or nil
 	said  map[string]map[string]int // by session: how often it said what
 	seen  map[string]streams
 	steps []string // failpoints, as told

@@ -148,7 +148,7 @@ func transport() *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 5 * time.Second,
 		IdleConnTimeout:     60 * time.Second,
-		MaxIdleConnsPerHost: 16,
+		MaxIdleConnsPerHost: 256, // as many tapes may send at once, and a new connection costs more than what they send
 		// Objects are compressed already, and a length must mean what it says.
 		DisableCompression: true,
 	}
