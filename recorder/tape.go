@@ -359,7 +359,7 @@ func (t *Tape) Seal(s session.Summary) error {
 
 // keep makes the spool durable while something is written, and cuts slices.
 func (t *Tape) keep() {
-	tick := time.NewTimer(together(syncEvery))
+	tick := time.NewTimer(syncEvery)
 	defer tick.Stop()
 	armed := true
 	for {
@@ -369,7 +369,7 @@ func (t *Tape) keep() {
 		case <-t.wake: // by the first event since the last fsync, and by a full slice
 			if t.calm() {
 				if !armed {
-					tick.Reset(together(syncEvery))
+					tick.Reset(syncEvery)
 					armed = true
 				}
 				continue
@@ -422,19 +422,9 @@ func (t *Tape) tend() (next time.Duration, err error) {
 		return 0, err
 	}
 	if cutIn := t.r.o.SegmentEvery - time.Since(t.current.since); cutIn > 0 {
-		return together(cutIn), err
+		return min(syncEvery, cutIn), err
 	}
-	return together(syncEvery), err // it waits for the store, which wakes us
-}
-
-// together is how long to wait for the next moment, at most that long, at which all tapes
-// do what they have to do, so that the disk does it at once (group.go).
-func together(most time.Duration) time.Duration {
-	now := time.Duration(time.Now().UnixNano())
-	if next := syncEvery - now%syncEvery; next < most {
-		return next
-	}
-	return most
+	return syncEvery, err // it waits for the store, which wakes us
 }
 
 // due reports whether the current slice is to be cut. While the store is
