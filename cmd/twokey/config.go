@@ -410,6 +410,9 @@ func loadConfig(path string) (*Config, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration: %w; name it with --config, or make one with twokey init", err)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("reading the configuration: %w; run this as the user it belongs to, such as with sudo -u twokey", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}

@@ -50,7 +50,7 @@ func initCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if dir == "" {
-				return errors.New("into which folder? twokey init --dir DIR")
+				return ended{errors.New("into which folder? twokey init --dir DIR"), 2}
 			}
 			if rotate != "" {
 				return runRotate(c.OutOrStdout(), dir, rotate, time.Now())
@@ -102,7 +102,9 @@ func runInit(out io.Writer, dir, host string) error {
 
 // makePrivate makes a folder for its owner alone.
 func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("making a folder: %w; run this as somebody who may, or name another folder with --dir", err)
+	} else if err != nil {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	info, err := os.Stat(dir)
@@ -164,7 +166,7 @@ const halfMade = ".twokey-half-"
 func writeNew(path string, data []byte, mode fs.FileMode) (made bool, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("making a file: %w", err)
+			err = fmt.Errorf("making %s: %w; what is there already is whole, so run the same again when that is mended", path, err)
 		}
 	}()
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {

@@ -140,6 +140,27 @@ func TestInitRefuses(t *testing.T) {
 	}
 }
 
+// A full disk is said so, what was made is whole, and when there is room the same
+// command goes on.
+func TestInitOnAFullDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etc")
+	initIn(t, dir)
+	before := contents(t, dir)
+	for _, lost := range []string{"twokey.yaml", "keys/recording", "keys/recording.pub"} {
+		os.Remove(filepath.Join(dir, lost))
+	}
+	cmd := exec.Command("sh", "-c", `trap '' XFSZ; ulimit -f 0; exec "$0" init --dir "$1" --host b.example.com`, os.Args[0], dir)
+	cmd.Env = append(os.Environ(), asMain+"=1")
+	said, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "making "+dir+"/keys/recording: ") || !strings.Contains(string(said), "run the same again when that is mended") {
+		t.Errorf("%v: %s", err, said)
+	}
+	initIn(t, dir)
+	if after := contents(t, dir); strings.Count(after, "\n") != strings.Count(before, "\n") {
+		t.Errorf("afterwards there is %s", after)
+	}
+}
+
 // What somebody who has just begun gets wrong is answered with what to do.
 func TestTheFirstMistakes(t *testing.T) {
 	dir := t.TempDir()

@@ -14,10 +14,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/twokey/twokey/session"
 )
 
 // This file is `twokey login`: a browser login on this machine, with nothing to
@@ -75,7 +78,7 @@ func loginCommand() *cobra.Command {
 
 func oneHost(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("which bastion? twokey %s HOST", c.Name())
+		return ended{fmt.Errorf("which bastion? twokey %s HOST", c.Name()), 2}
 	}
 	return nil
 }
@@ -92,6 +95,9 @@ func login(ctx context.Context, at string, f loginFlags, say io.Writer) error {
 	underWay := os.Getenv(inLogin) != "" // OpenSSH, started below, reads its configuration, which may ask for a login
 	if f.ifNeeded && (underWay || keep.until().After(time.Now().Add(leftOver))) {
 		return nil
+	}
+	if err := keep.ready(); err != nil { // before anybody looks for their phone
+		return err
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -164,10 +170,25 @@ func certificateFor(ctx context.Context, to sshAddress, key ed25519.PrivateKey, 
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, errors.New("there is no ssh here; install OpenSSH's client")
 	}
-	if err != nil {
+	switch {
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		return nil, fmt.Errorf("nobody signed in within %s", session.Brief(loginTime))
+	case ctx.Err() != nil, interrupted(err):
+		return nil, errLeft
+	case err != nil:
 		return nil, fmt.Errorf("ssh did not get a certificate from %s (%w); if it does not know the host: curl https://%s/known_hosts >> ~/.ssh/known_hosts", to, err, to.host)
 	}
 	return readCertificate(printed, key)
+}
+
+// interrupted reports whether a program ended by Ctrl-C, which it may have heard first.
+func interrupted(err error) bool {
+	exit := (*exec.ExitError)(nil)
+	if !errors.As(err, &exit) {
+		return false
+	}
+	how, is := exit.Sys().(syscall.WaitStatus)
+	return is && how.Signaled() && how.Signal() == syscall.SIGINT
 }
 
 // sshArgs are for exactly this login, whatever else ssh's configuration offers.

@@ -23,6 +23,8 @@ import (
 type keeper interface {
 	// until is when the certificate that is kept ends; zero when there is none.
 	until() time.Time
+	// ready says why nothing could be kept there, as far as that can be known before.
+	ready() error
 	// keep takes the place of what was kept, and says where it is now.
 	keep(ed25519.PrivateKey, *ssh.Certificate) (where string, err error)
 }
@@ -81,6 +83,15 @@ func (a inAgent) until() (last time.Time) {
 	return last
 }
 
+func (a inAgent) ready() error {
+	return a.with(func(c agent.ExtendedAgent) error {
+		if _, err := a.ours(c); err != nil {
+			return fmt.Errorf("the ssh-agent at SSH_AUTH_SOCK does not answer as one; start one, or name a file with --out: %w", err)
+		}
+		return nil
+	})
+}
+
 // ours are the certificates of earlier logins at the same place.
 func (a inAgent) ours(c agent.ExtendedAgent) (certs []*ssh.Certificate, err error) {
 	held, err := c.List()
@@ -130,13 +141,26 @@ func (f inFiles) until() time.Time {
 	return ends(cert)
 }
 
+// ready makes the folder, and tries it.
+func (f inFiles) ready() error {
+	if err := f.mayReplace(); err != nil {
+		return err
+	}
+	dir := filepath.Dir(f.key)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = replaceFile(filepath.Join(dir, ".twokey-try"), []byte("twokey login\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("the key could not be kept in %s; name another file with --out: %w", dir, err)
+	}
+	return os.Remove(filepath.Join(dir, ".twokey-try"))
+}
+
 // keep writes the certificate last and takes the old one away first: one that
 // is there belongs to the key beside it.
 func (f inFiles) keep(key ed25519.PrivateKey, cert *ssh.Certificate) (string, error) {
-	if err := f.mayReplace(); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(f.key), 0o700); err != nil {
+	if err := f.ready(); err != nil {
 		return "", err
 	}
 	if err := os.Remove(f.certificate()); err != nil && !errors.Is(err, os.ErrNotExist) {

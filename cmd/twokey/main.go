@@ -38,11 +38,37 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
+	if strings.HasPrefix(err.Error(), "unknown command ") { // of which cobra makes no kind
+		err = senseless(root, err)
+	}
 	if !errors.Is(err, errUnhealthy) {
 		fmt.Fprintln(os.Stderr, "twokey:", told(err))
 	}
+	if e := (ended{}); errors.As(err, &e) {
+		return e.status
+	}
 	return bastion.StatusOf(err)
 }
+
+// ended is an error with an exit status of its own.
+type ended struct {
+	error
+	status int
+}
+
+func (e ended) Unwrap() error { return e.error }
+
+// senseless is a command that makes no sense.
+func senseless(c *cobra.Command, err error) error {
+	text, sep := strings.TrimSpace(err.Error()), "; "
+	if strings.Contains(text, "\n") { // suggestions
+		sep = "\n"
+	}
+	return ended{fmt.Errorf("%s%s%s --help shows what there is", text, sep, c.CommandPath()), 2}
+}
+
+// errLeft is somebody who pressed Ctrl-C at a prompt.
+var errLeft = ended{errors.New("you left; nothing has changed"), 130}
 
 // told is what an error says, fit for a terminal: some repeat what a store, an
 // identity provider or a file said.
@@ -64,6 +90,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout) // cobra's default is stderr
+	root.SetFlagErrorFunc(senseless)
 	root.AddCommand(server()...)
 	root.AddCommand(loginCommand(), sshConfigCommand(), recordingsCommand())
 	return root
