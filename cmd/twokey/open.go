@@ -69,6 +69,11 @@ func (o *opener) parse(ctx context.Context) {
 	o.tidying.Go(func() { <-o.labels.Done() })
 }
 
+// keepReady has a launcher wait for the next psql, until ctx ends.
+func (o *opener) keepReady(ctx context.Context) {
+	o.tidying.Go(func() { o.cage.KeepReady(ctx) })
+}
+
 // sweep drops what roles of sessions a bastion that died has left, now and every
 // minute, until ctx ends.
 func (o *opener) sweep(ctx context.Context) {

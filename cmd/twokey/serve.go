@@ -299,6 +299,7 @@ func (d *daemon) run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	d.opener.parse(ctx)
+	d.opener.keepReady(ctx)
 	go func() { end(d.serveSSH()) }() // both return when close closes the listeners
 	go func() { end(d.servePages()) }()
 	if d.monitor != nil {

@@ -16,7 +16,6 @@ package psql
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +23,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/session/psql/launch"
@@ -48,6 +46,8 @@ type Cage struct {
 	users *users   // for its psqls; nil when they run as we do
 	apart bool     // each in namespaces and an empty root of its own
 	lacks []string // what this machine does not give, in words
+
+	ready chan *launcher // one that waits, if one does
 }
 
 // NewCage finds psql and what this kernel has to cage it with.
@@ -56,7 +56,7 @@ func NewCage(o CageOptions) (*Cage, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cage{psql: path, off: o.Off}
+	c := &Cage{psql: path, off: o.Off, ready: make(chan *launcher)}
 	if c.places, err = needed(path); err != nil {
 		return nil, err
 	}
@@ -167,20 +167,11 @@ func (c *Cage) Start(o Options) (*Shell, error) {
 			return nil, err
 		}
 	}
-	order, err := json.Marshal(c.order(o, m))
-	if err != nil {
-		return nil, err
+	s, err := c.start(c.order(o, m), o.Size, m)
+	if err != nil && m != nil {
+		m.close()
 	}
-	cmd := exec.Command("/proc/self/exe")
-	// psql's arguments are apart from the JSON: they may be any bytes.
-	cmd.Args = append([]string{launch.Name, string(order)}, o.Args...)
-	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the launcher, which is gone in a moment
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
-	if c.apart {
-		cmd.SysProcAttr = bornApart()
-	}
-	return start(cmd, o.Size, m)
+	return s, err
 }
 
 func (c *Cage) order(o Options, m *memory) launch.Order {
@@ -204,14 +195,17 @@ func (c *Cage) order(o Options, m *memory) launch.Order {
 		locale = locale[1:]
 	}
 	env = append(env, locale...)
-	places := append(c.places[:len(c.places):len(c.places)], launch.Place{At: o.Socket, Access: gateway})
+	places := []launch.Place{{At: o.Socket, Access: gateway}}
 	if c.abi < launch.SocketABI {
-		places[len(places)-1].Access = 0
+		places[0].Access = 0
 	}
 	if m != nil {
 		places = append(places, m.places()...)
 	}
-	ord := launch.Order{Psql: c.psql, Env: env, Places: places, Socket: o.Socket, Off: c.off, ABI: c.abi, Apart: c.apart}
+	ord := launch.Order{Env: env, Places: places, Terminal: o.Size != session.Size{}}
+	for _, arg := range o.Args {
+		ord.Args = append(ord.Args, []byte(arg))
+	}
 	if c.users != nil {
 		ord.UID = o.UID
 	}

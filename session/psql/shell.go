@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"syscall"
 	"time"
@@ -14,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twokey/twokey/session"
+	"github.com/twokey/twokey/session/psql/launch"
 )
 
 // This file is one running psql: its terminal or its pipes, and its end.
 
 // Shell is a running psql. It implements session.Shell.
 type Shell struct {
-	cmd    *exec.Cmd
+	*launcher
 	in     *os.File // what psql reads; with a terminal the same as out
 	out    *os.File
 	errors *os.File // nil with a terminal
@@ -29,19 +29,17 @@ type Shell struct {
 	memory *memory // of what was typed; nil: none
 	turned bool
 
-	status int
-	gone   chan struct{} // closed when psql is gone and waited for
-	once   sync.Once
-	read   time.Time  // when Read last returned
-	kept   chan error // what became of its history
+	once sync.Once
+	read time.Time  // when Read last returned
+	kept chan error // what became of its history
 }
 
 var _ session.Shell = (*Shell)(nil)
 
-// start runs a launcher command, which becomes psql. The memory may be nil.
-func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
-	s := &Shell{cmd: cmd, tty: size != session.Size{}, gone: make(chan struct{}), memory: m, kept: make(chan error, 1)}
-	var theirs []*os.File
+// start has a launcher become psql. The memory may be nil.
+func (c *Cage) start(o launch.Order, size session.Size, m *memory) (*Shell, error) {
+	s := &Shell{tty: o.Terminal, memory: m, kept: make(chan error, 1)}
+	var theirs [3]*os.File
 	var err error
 	if s.tty {
 		theirs, err = s.openTerminal(size)
@@ -49,72 +47,55 @@ func start(cmd *exec.Cmd, size session.Size, m *memory) (*Shell, error) {
 		theirs, err = s.openPipes()
 	}
 	if err == nil {
-		err = spare()
+		s.launcher, err = c.launcher()
 	}
 	if err == nil {
-		err = cmd.Start()
+		err = s.tell(o, theirs)
 	}
 	for _, f := range theirs {
-		f.Close()
+		f.Close() // of a nil one: an error
 	}
 	if err != nil {
-		s.closeAll()
-		if m != nil {
-			m.close()
+		if s.launcher != nil {
+			s.launcher.kill()
 		}
+		s.closeAll()
 		return nil, fmt.Errorf("psql could not start: %w", err)
 	}
 	if m != nil {
 		go m.listen() // ends with reap's keep
 	}
-	// Waited for by Wait and Remembered; it ends with psql.
+	// Waited for by Remembered; it ends with psql.
 	go s.reap()
 	return s, nil
 }
 
-// spare finds out whether there are descriptors enough to start a process: with
-// a user namespace, Go (1.26) leaves a pipe open when it runs out of them on
-// the way, and whoever starts again and again would never have any again.
-func spare() error {
-	const enough = 8 // two pipes, the pid's, and a map of users
-	for range enough {
-		f, err := os.Open(os.DevNull)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-	}
-	return nil
-}
-
-func (s *Shell) openTerminal(size session.Size) ([]*os.File, error) {
+func (s *Shell) openTerminal(size session.Size) (theirs [3]*os.File, err error) {
 	master, slave, err := pty.Open()
 	if err != nil {
-		return nil, fmt.Errorf("no terminal for psql: %w", err)
+		return theirs, fmt.Errorf("no terminal for psql: %w", err)
 	}
 	defer master.Close()
 	size = size.Clamp()
 	if err := pty.Setsize(master, &pty.Winsize{Cols: uint16(size.Cols), Rows: uint16(size.Rows)}); err != nil {
 		slave.Close()
-		return nil, err
+		return theirs, err
 	}
 	// The master of creack/pty blocks: closing it would not end a read. A
 	// non-blocking duplicate is served by the runtime's poller.
 	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		slave.Close()
-		return nil, err
+		return theirs, err
 	}
 	if err := errors.Join(unix.SetNonblock(fd, true), eraseCharacters(fd)); err != nil {
 		unix.Close(fd)
 		slave.Close()
-		return nil, err
+		return theirs, err
 	}
 	s.out = os.NewFile(uintptr(fd), "psql's terminal")
 	s.in = s.out
-	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
-	s.cmd.SysProcAttr.Setsid, s.cmd.SysProcAttr.Setctty, s.cmd.SysProcAttr.Ctty = true, true, 0
-	return []*os.File{slave}, nil
+	return [3]*os.File{slave, slave, slave}, nil
 }
 
 // eraseCharacters makes the line discipline erase whole UTF-8 characters: the
@@ -128,24 +109,20 @@ func eraseCharacters(fd int) error {
 	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
-func (s *Shell) openPipes() (theirs []*os.File, err error) {
+func (s *Shell) openPipes() (theirs [3]*os.File, err error) {
 	inR, inW, err1 := os.Pipe()
 	outR, outW, err2 := os.Pipe()
 	errR, errW, err3 := os.Pipe()
 	s.in, s.out, s.errors = inW, outR, errR
-	theirs = []*os.File{inR, outW, errW}
+	theirs = [3]*os.File{inR, outW, errW}
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return theirs, fmt.Errorf("no pipes for psql: %w", err)
 	}
-	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = inR, outW, errW
-	s.cmd.SysProcAttr.Setsid = true
 	return theirs, nil
 }
 
 func (s *Shell) reap() {
-	s.cmd.Wait()
-	s.status = exitStatus(s.cmd.ProcessState)
-	close(s.gone)
+	<-s.gone
 	var err error
 	if s.memory != nil {
 		err = s.memory.keep()
@@ -311,15 +288,10 @@ func (s *Shell) Resize(size session.Size) error {
 	return errors.Join(err, failed)
 }
 
-// Kill is session.Shell's. psql leads a process group of its own.
+// Kill is session.Shell's.
 func (s *Shell) Kill() {
 	s.once.Do(func() {
-		select {
-		case <-s.gone:
-		default:
-			unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
-		}
-		<-s.gone
+		s.launcher.kill()
 		s.closeAll()
 	})
 }
@@ -327,7 +299,7 @@ func (s *Shell) Kill() {
 // Wait is session.Shell's.
 func (s *Shell) Wait() int {
 	<-s.gone
-	return s.status
+	return exitStatus(s.cmd.ProcessState)
 }
 
 // PID is psql's process, which the launcher became.

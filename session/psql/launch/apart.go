@@ -15,32 +15,50 @@ import (
 const own = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // leave is for a launcher that was born apart: this thread is then in
-// namespaces of its own, and nothing it mounts is seen elsewhere.
+// namespaces of its own, and nothing it mounts is seen elsewhere. What the machine
+// unmounts goes here too, as a launcher that waits must not keep it.
 func leave() error {
 	if err := unix.Unshare(own); err != nil {
 		return fmt.Errorf("namespaces: %w", err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("mounts of its own: %w", err)
 	}
 	return nil
 }
 
-// separate leaves the machine behind: the launcher is then in namespaces of
-// its own, whose only files are the places of the order, read-only.
-func separate(o Order) error {
+// separate leaves the machine behind: the launcher is then in namespaces of its
+// own and a root that holds what every psql may open, and for now the old root.
+func separate(b Birth) error {
 	if err := leave(); err != nil {
 		return err
 	}
-	// Over the gateway's folder, as that is certain to be there; underneath,
-	// in the old root, it stays what it is.
+	// Over psql's folder, as that is certain to be there; underneath, in the
+	// old root, it stays what it is.
+	over := path.Dir(b.Psql)
 	if err := errors.Join(
-		unix.Mount("psql", o.Socket, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k,nr_inodes=1k"),
-		unix.Chdir(o.Socket), os.Mkdir("old", 0o700), unix.PivotRoot(".", "old"), unix.Chdir("/"),
+		unix.Mount("psql", over, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k,nr_inodes=1k"),
+		unix.Chdir(over), os.Mkdir("old", 0o700), unix.PivotRoot(".", "old"), unix.Chdir("/"),
 	); err != nil {
 		return fmt.Errorf("an empty root: %w", err)
 	}
-	for _, p := range o.Places {
+	return bind(b.Places)
+}
+
+// settle adds what this psql alone may open, and shuts the door behind it: the
+// old root is gone, and what is there is read-only.
+func settle(o Order) error {
+	if err := bind(o.Places); err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Unmount("/old", unix.MNT_DETACH), os.Remove("/old")); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID})
+}
+
+func bind(places []Place) error {
+	for _, p := range places {
 		if p.Within {
 			continue
 		}
@@ -48,10 +66,7 @@ func separate(o Order) error {
 			return fmt.Errorf("%s in the empty root: %w", p.At, err)
 		}
 	}
-	if err := errors.Join(unix.Unmount("/old", unix.MNT_DETACH), os.Remove("/old")); err != nil {
-		return fmt.Errorf("leaving the old root: %w", err)
-	}
-	return unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID})
+	return nil
 }
 
 // bind shows a place of the old root at its place in the new one.

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +29,13 @@ func LandlockABI() (int, error) {
 	return int(v), nil
 }
 
-func landlock(o Order) error {
+func landlock(b Birth, o Order) error {
 	attr := unix.LandlockRulesetAttr{
 		Handled_access_fs:  unix.LANDLOCK_ACCESS_FS_IOCTL_DEV<<1 - 1, // execute is bit 0; ioctl_dev, of version 5, the last
 		Handled_access_net: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP,
 		Scoped:             unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL,
 	}
-	if o.ABI >= SocketABI {
+	if b.ABI >= SocketABI {
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
 	}
 	fd, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
@@ -42,7 +43,7 @@ func landlock(o Order) error {
 		return e
 	}
 	defer unix.Close(int(fd))
-	for _, p := range o.Places {
+	for _, p := range slices.Concat(b.Places, o.Places) {
 		if p.Access == 0 {
 			continue
 		}

@@ -8,12 +8,17 @@
 // initialization": by import path, as soon as what is imported is ready) lets
 // come before nearly all of them. It is the one init of this house. Whatever
 // imports package psql is a launcher when it is called by Name.
+//
+// Even so, to be born is what takes it longest. So it asks who it is for only
+// when it can do nothing more without that, and twokey may have one wait there.
+// No byte of a session has reached it by then, and it is not psql yet.
 package launch
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -29,17 +34,27 @@ const Name = "twokey-cage"
 // Status is what the launcher exits with when it cannot cage psql.
 const Status = 111
 
-// Order is what the launcher is told, as JSON in its first argument; psql's own
-// follow. There is no secret in it: argv can be read by anyone on the machine.
-type Order struct {
+// Line is the descriptor on which a launcher is told what for.
+const Line = 3
+
+// Birth is what all psqls of a cage have in common, as JSON in the launcher's
+// first argument.
+type Birth struct {
 	Psql   string
-	Env    []string
-	Places []Place // all that psql may open; the gateway's folder among them
-	Socket string  // the gateway's folder
+	Places []Place // all that every psql may open
 	Off    bool
 	ABI    int
 	Apart  bool // in namespaces and an empty root of its own
-	UID    int  // nobody else runs as this user; zero: as twokey
+}
+
+// Order is what this psql is for, as JSON on the line, which ends with it. Beside
+// its first byte come psql's descriptors 0, 1 and 2 (unix(7), SCM_RIGHTS).
+type Order struct {
+	Args     [][]byte // any bytes
+	Env      []string
+	Places   []Place // of this psql alone
+	UID      int     // nobody else runs as this user; zero: as twokey
+	Terminal bool    // descriptor 0 is the terminal of its session
 }
 
 // Place is a file or a folder with all in it.
@@ -66,29 +81,85 @@ func run(args []string) {
 		}
 		os.Exit(0)
 	}
-	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(args[0], args[1:]))
+	fmt.Fprintln(os.Stderr, "twokey: psql could not be caged:", launch(args[0]))
 	os.Exit(Status)
 }
 
-// launch returns only with an error.
-func launch(text string, args []string) error {
-	var o Order
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
+// launch returns only with an error. What is the same for every psql it does at
+// once, so that one who waited for its order has it behind it.
+func launch(birth string) error {
+	var b Birth
+	err := json.Unmarshal([]byte(birth), &b)
+	if err == nil {
+		err = prepare(b)
+	}
+	o, failed := await() // also to have somebody to tell why not
+	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	argv, err1 := syscall.SlicePtrFromStrings(append([]string{o.Psql, "-X"}, args...))
+	return execute(b, o)
+}
+
+// prepare leaves the machine behind as far as that needs no order.
+func prepare(b Birth) error {
+	if err := standBack(); err != nil {
+		return fmt.Errorf("standing back: %w", err)
+	}
+	if !b.Apart {
+		return nil
+	}
+	if err := separate(b); err != nil {
+		return fmt.Errorf("leaving the machine: %w", err)
+	}
+	return nil
+}
+
+// await takes the order and psql's descriptors. It does not return when twokey
+// has ended, or has no use for this launcher.
+func await() (o Order, err error) {
+	first, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(3*4))
+	n, r, _, _, err := unix.Recvmsg(Line, first, rights, unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, r, _, _, err = unix.Recvmsg(Line, first, rights, unix.MSG_CMSG_CLOEXEC)
+	}
+	if n == 0 || err != nil {
+		os.Exit(Status)
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:r])
+	if err != nil || len(messages) != 1 {
+		return o, errors.New("an order without descriptors")
+	}
+	given, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(given) != 3 {
+		return o, errors.New("an order without psql's descriptors")
+	}
+	for to, from := range given {
+		if err := unix.Dup3(from, to, 0); err != nil {
+			return o, err
+		}
+	}
+	text, err := io.ReadAll(os.NewFile(Line, "line"))
+	if err != nil {
+		return o, err
+	}
+	return o, json.Unmarshal(append(first, text...), &o)
+}
+
+// execute puts the rest of the cage on and becomes psql.
+func execute(b Birth, o Order) error {
+	argv, err1 := syscall.SlicePtrFromStrings(append([]string{b.Psql, "-X"}, texts(o.Args)...))
 	envv, err2 := syscall.SlicePtrFromStrings(o.Env)
-	path, err3 := syscall.BytePtrFromString(o.Psql)
+	path, err3 := syscall.BytePtrFromString(b.Psql)
 	filter, err4 := program(seccompArch, os.Getpid())
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	for _, step := range steps {
-		if err := step.take(o); err != nil {
+		if err := step.take(b, o); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	if !o.Off {
+	if !b.Off {
 		// From here to execve nothing but these two system calls: the
 		// runtime would need some that are no longer allowed.
 		fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
@@ -97,31 +168,43 @@ func launch(text string, args []string) error {
 		}
 	}
 	_, _, e := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])))
-	return fmt.Errorf("running %s: %w", o.Psql, e)
+	return fmt.Errorf("running %s: %w", b.Psql, e)
 }
 
-// steps are what the launcher does, in this order. Each is for this thread,
+func texts(args [][]byte) (s []string) {
+	for _, a := range args {
+		s = append(s, string(a))
+	}
+	return s
+}
+
+// steps are what the launcher does with its order. Each is for this thread,
 // which alone lives on when it becomes psql.
 var steps = []struct {
 	what string
-	take func(Order) error
+	take func(Birth, Order) error
 }{
-	{"closing descriptors", func(Order) error { return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) }},
-	{"standing back", standBack},
-	{"leaving the machine", func(o Order) error {
-		if !o.Apart {
+	{"closing descriptors", func(Birth, Order) error { return unix.CloseRange(Line, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) }},
+	{"its terminal", func(_ Birth, o Order) error {
+		if !o.Terminal {
 			return nil
 		}
-		return separate(o)
+		return unix.IoctlSetInt(0, unix.TIOCSCTTY, 0)
+	}},
+	{"leaving the machine", func(b Birth, o Order) error {
+		if !b.Apart {
+			return nil
+		}
+		return settle(o)
 	}},
 	{"limits", limit},
 	{"privileges", forgo},
 	{"user", become},
-	{"landlock", func(o Order) error {
-		if o.Off {
+	{"landlock", func(b Birth, o Order) error {
+		if b.Off {
 			return nil
 		}
-		return landlock(o)
+		return landlock(b, o)
 	}},
 }
 
@@ -136,7 +219,7 @@ const (
 // time between terminal sessions first, psql's session stands back too; it takes
 // that from users without privileges only now and then, and then psql's session
 // has the share of any other.
-func standBack(Order) error {
+func standBack() error {
 	if err := os.WriteFile("/proc/self/oom_score_adj", fmt.Append(nil, OOMScoreAdj), 0); err != nil {
 		return err
 	}
@@ -161,7 +244,7 @@ func Behind() (nice int, err error) {
 // machine, those that a service manager gave to twokey, and those of programs
 // that have more than their user. A user of psql's own is yet to be had, and
 // its capabilities end with that.
-func forgo(o Order) error {
+func forgo(_ Birth, o Order) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
@@ -177,7 +260,7 @@ func forgo(o Order) error {
 // become changes to psql's own user, if it has one, and sees to it that psql
 // dies with twokey: a new user has to ask for that again. Should twokey die just
 // before, psql finds nobody at its gateway and its input closed.
-func become(o Order) error {
+func become(_ Birth, o Order) error {
 	if o.UID != 0 {
 		id := uintptr(o.UID)
 		for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
@@ -195,8 +278,8 @@ func become(o Order) error {
 }
 
 // limit sets the resource limits (getrlimit(2)).
-func limit(o Order) error {
-	if o.Off {
+func limit(b Birth, o Order) error {
+	if b.Off {
 		return nil
 	}
 	limits := []struct {

@@ -1,0 +1,169 @@
+package psql
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twokey/twokey/session/psql/launch"
+)
+
+// This file is twokey's side of a launcher: it is born, told what for, and
+// becomes psql. To be born takes it longer than all the rest, so one is there
+// before anybody asks: it knows of no session, and is not psql before it is told.
+
+// launcher is a process that is to become psql, or has.
+type launcher struct {
+	cmd  *exec.Cmd
+	line *net.UnixConn
+	gone chan struct{} // closed when it has ended and been waited for
+}
+
+// Patience with a launcher, and how long until the next one is born: those who
+// open a session just now go first.
+const (
+	tellTime  = 10 * time.Second
+	nextBirth = 500 * time.Millisecond
+)
+
+// KeepReady sees to it that a launcher waits for the next psql, until ctx ends.
+// Without it each psql's is born when it is asked for, which only takes longer.
+func (c *Cage) KeepReady(ctx context.Context) {
+	for ctx.Err() == nil {
+		if l, err := c.born(); err == nil { // when it is not, whoever asks next reads why
+			select {
+			case c.ready <- l:
+			case <-l.gone:
+			case <-ctx.Done():
+				l.end()
+			}
+		}
+		select {
+		case <-time.After(nextBirth):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// launcher returns one that waits, or a new one.
+func (c *Cage) launcher() (*launcher, error) {
+	select {
+	case l := <-c.ready:
+		return l, nil
+	default:
+		return c.born()
+	}
+}
+
+func (c *Cage) born() (*launcher, error) {
+	birth, err := json.Marshal(launch.Birth{Psql: c.psql, Places: c.places, Off: c.off, ABI: c.abi, Apart: c.apart})
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := line()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	l := &launcher{cmd: exec.Command("/proc/self/exe"), line: ours, gone: make(chan struct{})}
+	l.cmd.Args = []string{launch.Name, string(birth)}
+	l.cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // not psql's
+	l.cmd.Dir = "/"
+	l.cmd.ExtraFiles = []*os.File{theirs} // launch.Line
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if c.apart {
+		l.cmd.SysProcAttr = bornApart()
+	}
+	l.cmd.SysProcAttr.Setsid = true
+	if err = spare(); err == nil {
+		err = l.cmd.Start()
+	}
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	// Waited for by whoever reads gone; it ends with the process.
+	go func() {
+		l.cmd.Wait()
+		close(l.gone)
+	}()
+	return l, nil
+}
+
+// line is a pair of sockets, of which the second is for the launcher.
+func line() (ours *net.UnixConn, theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := os.NewFile(uintptr(pair[0]), "line")
+	defer f.Close()
+	theirs = os.NewFile(uintptr(pair[1]), "line")
+	conn, err := net.FileConn(f)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+// spare finds out whether there are descriptors enough to start a process: with
+// a user namespace, Go (1.26) leaves a pipe open when it runs out of them on
+// the way, and whoever starts again and again would never have any again.
+func spare() error {
+	const enough = 10 // three of nothing, two pipes, the pid's, and a map of users
+	for range enough {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+	}
+	return nil
+}
+
+// tell gives a launcher its order and psql's descriptors 0, 1 and 2: from here
+// on it is psql.
+func (l *launcher) tell(o launch.Order, files [3]*os.File) error {
+	defer l.line.Close()
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	var numbers []int
+	for _, f := range files {
+		numbers = append(numbers, int(f.Fd()))
+	}
+	l.line.SetDeadline(time.Now().Add(tellTime))
+	_, _, err = l.line.WriteMsgUnix(text[:1], unix.UnixRights(numbers...), nil)
+	if err == nil {
+		_, err = l.line.Write(text[1:])
+	}
+	if err != nil {
+		return fmt.Errorf("its launcher takes no order: %w", err)
+	}
+	return nil
+}
+
+// end is for a launcher that nobody has told anything: it leaves when its line ends.
+func (l *launcher) end() {
+	l.line.Close()
+	<-l.gone
+}
+
+// kill ends it and waits, also as psql. It leads a process group of its own.
+func (l *launcher) kill() {
+	select {
+	case <-l.gone:
+	default:
+		unix.Kill(-l.cmd.Process.Pid, unix.SIGKILL)
+	}
+	<-l.gone
+}
