@@ -5,8 +5,8 @@
 // bound. The cage is put on by a launcher (package launch), which is this same
 // binary run again, and which then becomes psql: Landlock, a seccomp allow-list,
 // resource limits, no new privileges; where the machine gives them also
-// namespaces with nothing in them but what psql needs; and when twokey runs as
-// root a user id that no other psql has. There is no best effort: what this
+// namespaces with nothing in them but what psql needs, and a control group; and
+// when twokey runs as root a user id that no other psql has. There is no best effort: what this
 // machine has is found out once, a
 // launcher that cannot put all of it on exits, and a canary at start
 // (Cage.Probe) looks at what is in force and tries to break out.
@@ -43,9 +43,10 @@ type Cage struct {
 	off    bool
 	abi    int // Landlock's
 
-	users *users   // for its psqls; nil when they run as we do
-	apart bool     // each in namespaces and an empty root of its own
-	lacks []string // what this machine does not give, in words
+	users  *users   // for its psqls; nil when they run as we do
+	apart  bool     // each in namespaces and an empty root of its own
+	groups *groups  // where each has one; nil: without
+	lacks  []string // what this machine does not give, in words
 
 	ready chan *launcher // one that waits, if one does
 }
@@ -74,14 +75,27 @@ func NewCage(o CageOptions) (*Cage, error) {
 	if o.Off {
 		return c, nil
 	}
+	c.lookAround()
+	return c, nil
+}
+
+// lookAround finds out what this machine gives beyond what a cage must have.
+func (c *Cage) lookAround() {
 	if err := namespaces(); err != nil {
 		c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
 		if c.abi < launch.SocketABI {
 			c.lacks = append(c.lacks, "unix sockets that psql's user may open are not hidden from it")
 		}
+	} else {
+		c.apart = true
 	}
-	c.apart = len(c.lacks) == 0
-	return c, nil
+	own, err := ownGroup()
+	if err == nil {
+		c.groups, err = openGroups(own, controllers, together, each)
+	}
+	if err != nil {
+		c.lacks = append(c.lacks, fmt.Sprintf("no cgroup (%v)", err))
+	}
 }
 
 // find returns the real psql: Debian's /usr/bin/psql is a Perl wrapper.
@@ -114,13 +128,16 @@ func (c *Cage) Path() string { return c.psql }
 func (c *Cage) String() string {
 	s := "off"
 	if !c.off {
-		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits without a cgroup, no new privileges", c.abi)
+		s = fmt.Sprintf("landlock abi %d, seccomp, rlimits, no new privileges", c.abi)
 	}
 	if c.apart {
 		s += ", namespaces, empty root"
 	}
 	if c.users != nil {
 		s += ", own uid"
+	}
+	if c.groups != nil {
+		s += ", cgroup"
 	}
 	if !c.off && len(c.lacks) > 0 {
 		s += "; " + strings.Join(c.lacks, "; ")

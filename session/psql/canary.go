@@ -169,7 +169,7 @@ func (c *Cage) canary(ctx context.Context, w *yard, uid int, last string) (strin
 		}
 		return "", fmt.Errorf("psql does not run in the cage (status %d): %s", s.Wait(), strings.TrimSpace(errs.String()))
 	}
-	if err := c.inForce(s.PID(), uid, w.dir); err != nil && !c.off {
+	if err := c.inForce(s, uid, w.dir); err != nil && !c.off {
 		return "", err
 	}
 	script := fmt.Sprintf(strings.Join([]string{

@@ -13,8 +13,8 @@ import (
 // This file asks the kernel what is in force around a running psql (proc(5)).
 // Landlock does not show there; that it holds, the canary tries.
 
-// inForce returns what is missing around process pid, as an error. The socket is the gateway's folder.
-func (c *Cage) inForce(pid, uid int, socket string) error {
+// inForce returns what is missing around a psql, as an error. The socket is the gateway's folder.
+func (c *Cage) inForce(s *Shell, uid int, socket string) error {
 	id := fmt.Sprint(uid)
 	status := map[string]string{
 		"NoNewPrivs": "1", "Seccomp": "2", "Uid": strings.TrimSpace(strings.Repeat(id+" ", 4)),
@@ -27,8 +27,8 @@ func (c *Cage) inForce(pid, uid int, socket string) error {
 	if c.users != nil {
 		status["Groups"], status["Gid"], status["CapBnd"], limits["Max processes"] = "", status["Uid"], noCapabilities, "1 1"
 	}
-	proc := fmt.Sprintf("/proc/%d/", pid)
-	return errors.Join(compare(proc+"status", ":", status), compare(proc+"limits", "  ", limits), standsBack(proc), c.isApart(proc, socket))
+	proc := fmt.Sprintf("/proc/%d/", s.PID())
+	return errors.Join(c.isGrouped(s), compare(proc+"status", ":", status), compare(proc+"limits", "  ", limits), standsBack(proc), c.isApart(proc, socket))
 }
 
 // standsBack looks at the priority and at who goes first without memory.
@@ -47,6 +47,17 @@ func standsBack(proc string) error {
 		return fmt.Errorf("psql's priority is that of others: %q %w", stat, err)
 	}
 	return nil
+}
+
+// isGrouped looks at its control group, and at the group's limits.
+func (c *Cage) isGrouped(s *Shell) error {
+	switch {
+	case c.groups == nil:
+		return nil
+	case s.group == nil:
+		return errors.New("psql has no control group")
+	}
+	return s.group.holds(s.PID())
 }
 
 // isApart looks at the namespaces, and for the machine's files in the root.

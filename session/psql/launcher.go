@@ -21,9 +21,10 @@ import (
 
 // launcher is a process that is to become psql, or has.
 type launcher struct {
-	cmd  *exec.Cmd
-	line *net.UnixConn
-	gone chan struct{} // closed when it has ended and been waited for
+	cmd   *exec.Cmd
+	line  *net.UnixConn
+	group *group        // nil: it has none
+	gone  chan struct{} // closed when it has ended and been waited for
 }
 
 // Patience with a launcher, and how long until the next one is born: those who
@@ -82,19 +83,37 @@ func (c *Cage) born() (*launcher, error) {
 		l.cmd.SysProcAttr = bornApart()
 	}
 	l.cmd.SysProcAttr.Setsid = true
-	if err = spare(); err == nil {
-		err = l.cmd.Start()
-	}
-	if err != nil {
+	if err = l.start(c.groups); err != nil {
 		ours.Close()
 		return nil, err
 	}
 	// Waited for by whoever reads gone; it ends with the process.
 	go func() {
 		l.cmd.Wait()
+		if l.group != nil {
+			l.group.end()
+		}
 		close(l.gone)
 	}()
 	return l, nil
+}
+
+// start starts it, in a control group of its own if there are any: not for a
+// moment is it in twokey's.
+func (l *launcher) start(g *groups) (err error) {
+	if err := spare(); err != nil {
+		return err
+	}
+	if g != nil {
+		if l.group, err = g.new(); err != nil {
+			return err
+		}
+		l.cmd.SysProcAttr.UseCgroupFD, l.cmd.SysProcAttr.CgroupFD = true, int(l.group.Fd())
+	}
+	if err = l.cmd.Start(); err != nil && g != nil {
+		l.group.end()
+	}
+	return err
 }
 
 // line is a pair of sockets, of which the second is for the launcher.
@@ -164,6 +183,9 @@ func (l *launcher) kill() {
 	case <-l.gone:
 	default:
 		unix.Kill(-l.cmd.Process.Pid, unix.SIGKILL)
+		if l.group != nil {
+			write(l.group.Name(), "cgroup.kill", "1") // what was in no process group of its
+		}
 	}
 	<-l.gone
 }

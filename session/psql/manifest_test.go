@@ -32,11 +32,16 @@ func TestTheCageSaysWhatIsInForce(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
+		in, err := os.ReadFile(proc + "/cgroup")
+		if err != nil {
+			t.Fatal(name, err)
+		}
 		caged := strings.Contains(string(status), "Seccomp:\t2")
 		says := c.String()
 		for word, is := range map[string]bool{
 			"off": !caged, "landlock abi": caged, "seccomp": caged, "rlimits": caged, "no new privileges": caged,
 			"namespaces, empty root": theirs != ours, "own uid": int(st.Uid) != os.Getuid(),
+			", cgroup": strings.Contains(string(in), "psqls/"),
 		} {
 			if strings.Contains(says, word) != is {
 				t.Errorf("%s: %q, but %s is %v", name, says, word, is)
