@@ -2,6 +2,7 @@ package psql_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -256,7 +257,7 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// orphan starts a psql, says which, and waits for its end.
+// orphan starts a psql and has a launcher wait, says which, and waits for psql's end.
 func orphan() int {
 	c, err := psql.NewCage(psql.CageOptions{})
 	if err != nil {
@@ -270,6 +271,8 @@ func orphan() int {
 	if err != nil {
 		return 1
 	}
-	fmt.Println(s.PID())
+	go c.KeepReady(context.Background()) // ends with this process
+	_, waits := c.Next()
+	fmt.Println(s.PID(), waits)
 	return s.Wait()
 }

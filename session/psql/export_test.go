@@ -59,3 +59,13 @@ func OpenGroups(own string) error {
 	_, err := openGroups(own, controllers, together, each)
 	return err
 }
+
+// Next takes the launcher that waits, once one does, and returns its process and
+// a cage whose next psql it will be.
+func (c *Cage) Next() (next *Cage, pid int) {
+	l := <-c.ready
+	t := *c
+	t.ready = make(chan *launcher, 1)
+	t.ready <- l
+	return &t, l.cmd.Process.Pid
+}

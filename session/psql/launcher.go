@@ -53,14 +53,25 @@ func (c *Cage) KeepReady(ctx context.Context) {
 	}
 }
 
-// launcher returns one that waits, or a new one.
-func (c *Cage) launcher() (*launcher, error) {
+// become has a launcher become psql: the one that waits, or a new one.
+func (c *Cage) become(o launch.Order, files [3]*os.File) (*launcher, error) {
 	select {
 	case l := <-c.ready:
-		return l, nil
+		if l.tell(o, files) == nil {
+			return l, nil
+		}
+		l.kill() // it has died while it waited
 	default:
-		return c.born()
 	}
+	l, err := c.born()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.tell(o, files); err != nil {
+		l.kill()
+		return nil, err
+	}
+	return l, nil
 }
 
 func (c *Cage) born() (*launcher, error) {

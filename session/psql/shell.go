@@ -47,18 +47,12 @@ func (c *Cage) start(o launch.Order, size session.Size, m *memory) (*Shell, erro
 		theirs, err = s.openPipes()
 	}
 	if err == nil {
-		s.launcher, err = c.launcher()
-	}
-	if err == nil {
-		err = s.tell(o, theirs)
+		s.launcher, err = c.become(o, theirs)
 	}
 	for _, f := range theirs {
 		f.Close() // of a nil one: an error
 	}
 	if err != nil {
-		if s.launcher != nil {
-			s.launcher.kill()
-		}
 		s.closeAll()
 		return nil, fmt.Errorf("psql could not start: %w", err)
 	}

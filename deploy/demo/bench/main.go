@@ -33,6 +33,8 @@ func run(ctx context.Context, only []string) (err error) {
 	switch {
 	case len(only) > 1 && only[0] == inner:
 		return terminalWithin(ctx, only[1:])
+	case slices.Equal(only, []string{cageWithin}):
+		return measureStarts(ctx, os.Stdout)
 	case slices.Equal(only, []string{"recording"}):
 		return recording(ctx)
 	}
