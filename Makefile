@@ -103,7 +103,7 @@ bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
 	cd $(DEMO) && $(GO) run ./bench
 	TWOKEY_SESSIONS=100000 $(GO) test -run '^$$' -bench Find -benchtime 3x -timeout 1h -v ./recorder/index
 
-load: deps build ## a front door under attack, a thousand sessions in a row, five hundred at once for ten minutes
+load: deps build ## a front door under attack, greedy psqls, a thousand sessions in a row, five hundred at once for ten minutes
 	cd $(DEMO) && $(GO) run ./load
 
 pictures: ## what the README shows, drawn from what the tests see

@@ -77,7 +77,9 @@ func parse(paragraph string) (m mutation) {
 	return m
 }
 
-// try applies the mutation and runs the tests of its package.
+// try applies the mutation and runs tests. Caught is only what a test says no
+// to that says yes without the mutation: neither what does not compile, nor what
+// never ends.
 func (m mutation) try() string {
 	source, err := os.ReadFile(m.file)
 	if err != nil || strings.Count(string(source), m.from) != 1 {
@@ -93,19 +95,42 @@ func (m mutation) try() string {
 	list, _ := json.Marshal(map[string]map[string]string{"Replace": {from: broken}})
 	os.WriteFile(broken, []byte(strings.Replace(string(source), m.from, m.to, 1)), 0o600)
 	os.WriteFile(overlay, list, 0o600)
-	dir, tested := filepath.Dir(m.file), filepath.Dir(m.file)
-	for tests, _ := filepath.Glob(filepath.Join(tested, "*_test.go")); tests == nil && tested != "."; tests, _ = filepath.Glob(filepath.Join(tested, "*_test.go")) {
-		tested = filepath.Dir(tested) // a part of another package, whose tests are its own
-	}
-	if out, err := exec.Command("go", "vet", "-overlay", overlay, "./"+dir).CombinedOutput(); err != nil && !strings.Contains(string(out), "unreachable") {
+	if out, err := exec.Command("go", "test", "-c", "-o", os.DevNull, "-overlay", overlay, m.tested()).CombinedOutput(); err != nil {
 		return "BROKEN " + string(out)
 	}
-	out, err := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=2m", "-run", m.tests, "./"+tested).CombinedOutput()
+	if out, err := m.test(); err != nil {
+		return "NOT GREEN, without the mutation either: " + string(out)
+	}
+	return verdict(m.test("-overlay", overlay, "-count=1", "-failfast"))
+}
+
+// tested is the package whose tests are run: where there are none, the one that
+// it is a part of.
+func (m mutation) tested() string {
+	dir := filepath.Dir(m.file)
+	for tests, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); tests == nil && dir != "."; tests, _ = filepath.Glob(filepath.Join(dir, "*_test.go")) {
+		dir = filepath.Dir(dir)
+	}
+	return "./" + dir
+}
+
+// test runs the tests; without flags, those that go remembers to have passed are
+// not run again.
+func (m mutation) test(flags ...string) ([]byte, error) {
+	args := append([]string{"test", "-vet=off", "-timeout=5m", "-run", m.tests}, flags...)
+	return exec.Command("go", append(args, m.tested())...).CombinedOutput()
+}
+
+// verdict is what tests say of a mutation.
+func verdict(out []byte, err error) string {
+	said := string(out)
 	switch {
 	case err == nil:
 		return "SURVIVED"
-	case strings.Contains(string(out), "[build failed]"):
-		return "BROKEN " + string(out)
+	case strings.Contains(said, "panic: test timed out"):
+		return "NEVER ENDS " + said[:min(len(said), 2000)]
+	case strings.Contains(said, "--- FAIL: "), strings.Contains(said, "panic: "), strings.Contains(said, "fatal error: "):
+		return "caught"
 	}
-	return "caught"
+	return "BROKEN " + said
 }

@@ -1,6 +1,6 @@
 // Command load puts a bastion under load and says what it bore: an attack on
-// its front door, a house full of people, and a thousand sessions one after
-// another. Its one idea: what was promised of a quiet bastion is looked at
+// its front door, psqls that take what they can get, a thousand sessions one
+// after another, and a house full of people. Its one idea: what was promised of a quiet bastion is looked at
 // again while it is busy, from outside, with nothing but ssh, /proc and /metrics.
 //
 // It is no benchmark: nothing is compared. All of it, clients included, shares
@@ -42,7 +42,7 @@ func main() {
 	flag.DurationVar(&p.stay, "stay", 10*time.Minute, "how long people type")
 	flag.IntVar(&p.turns, "turns", 1000, "sessions one after another")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: load [flags] [siege|crowd|turns ...]")
+		fmt.Fprintln(os.Stderr, "usage: load [flags] [siege|greedy|turns|crowd ...]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -52,16 +52,19 @@ func main() {
 	}
 }
 
-// parts are what can be asked for, in their order.
-var parts = []struct {
+// part is one kind of load.
+type part struct {
 	name string
 	run  func(context.Context, plan, *site) error
-}{{"siege", siege}, {"turns", turns}, {"crowd", crowd}}
+}
+
+// parts are what can be asked for, in their order.
+var parts = []part{{"siege", siege}, {"greedy", greedy}, {"turns", turns}, {"crowd", crowd}}
 
 func run(ctx context.Context, p plan, only []string) (err error) {
 	for _, name := range only {
-		if name != "siege" && name != "turns" && name != "crowd" {
-			return fmt.Errorf("there is no part %q; there are siege, turns and crowd", name)
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("there is no part %q; there are siege, greedy, turns and crowd", name)
 		}
 	}
 	root, err := house.Repository()
