@@ -90,7 +90,7 @@ var homes = map[string][]string{
 // testHomes says what tests may import besides.
 var testHomes = map[string][]string{
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/twokey"},
-	"github.com/creack/pty":                      {"cmd/twokey", "bastion"},
+	"github.com/creack/pty":                      {"cmd/twokey", "bastion", "session/psql/launch"},
 	"github.com/charmbracelet/x/vt":              {"cmd/twokey", "session/psql", "bastion/lobby"}, // a terminal to look at
 	"github.com/jackc/pgx/v5":                    {"cmd/twokey", "session/psql"},
 	"github.com/klauspost/compress":              {"cmd/twokey"},

@@ -178,7 +178,7 @@ func listen(section, address string) (net.Listener, error) {
 
 // openCage finds psql and lets the canary try its cage.
 func openCage(ctx context.Context, c CageConfig, log *slog.Logger) (*psql.Cage, error) {
-	cage, err := psql.NewCage(psql.CageOptions{Psql: c.Psql, Off: c.Off})
+	cage, err := psql.NewCage(psql.CageOptions{Psql: c.Psql, Off: c.Off, Groups: true})
 	if err != nil {
 		return nil, err
 	}

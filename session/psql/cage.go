@@ -32,8 +32,9 @@ import (
 
 // CageOptions say which psql, and whether it may run without a cage.
 type CageOptions struct {
-	Psql string // path; empty: found
-	Off  bool   // no cage but psql's own user: for hosts without Landlock, said so in the configuration
+	Psql   string // path; empty: found
+	Off    bool   // no cage but psql's own user: for hosts without Landlock, said so in the configuration
+	Groups bool   // a control group for each psql where there can be; this process then moves into one, too
 }
 
 // Cage starts psqls.
@@ -75,12 +76,12 @@ func NewCage(o CageOptions) (*Cage, error) {
 	if o.Off {
 		return c, nil
 	}
-	c.lookAround()
+	c.lookAround(o)
 	return c, nil
 }
 
 // lookAround finds out what this machine gives beyond what a cage must have.
-func (c *Cage) lookAround() {
+func (c *Cage) lookAround(o CageOptions) {
 	if err := namespaces(); err != nil {
 		c.lacks = append(c.lacks, fmt.Sprintf("no namespaces (%v)", err))
 		if c.abi < launch.SocketABI {
@@ -88,6 +89,9 @@ func (c *Cage) lookAround() {
 		}
 	} else {
 		c.apart = true
+	}
+	if !o.Groups {
+		return
 	}
 	own, err := ownGroup()
 	if err == nil {

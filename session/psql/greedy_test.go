@@ -33,7 +33,7 @@ func TestAPsqlThatNeverRests(t *testing.T) {
 	c := newCage(t)
 	busy, beside := open(t, c, toCluster()), open(t, c, toCluster())
 	io.WriteString(writer{busy}, "select 1 \\watch 0.001\n") // psql before 16 takes 0 for a second
-	go io.Copy(io.Discard, busy) // ends with psql
+	go io.Copy(io.Discard, busy)                             // ends with psql
 	for range 5 {
 		answers(t, beside)
 	}
