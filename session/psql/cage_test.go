@@ -257,6 +257,15 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+// A service's umask keeps others out of what it makes, and psql's root is made by
+// it for another user.
+func TestTheCageUnderAStrictUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	if err := newCage(t).Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // orphan starts a psql and has a launcher wait, says which, and waits for psql's end.
 func orphan() int {
 	c, err := psql.NewCage(psql.CageOptions{})

@@ -105,6 +105,7 @@ func prepare(b Birth) error {
 	if err := standBack(); err != nil {
 		return fmt.Errorf("standing back: %w", err)
 	}
+	unix.Umask(0o022) // of a service, it may keep psql's user out of what follows
 	if !b.Apart {
 		return nil
 	}
