@@ -14,11 +14,12 @@ import (
 
 // mutation is one paragraph: "# what breaks", the file, lines to take out
 // behind "-" and to put in behind "+"; behind "? " the tests (go test -run) one of
-// which must notice, where not any of the package will do.
+// which must notice, where not any will do, and before them the package (./path) of
+// the tests, where it is not the file's.
 type mutation struct {
 	what, file string
 	from, to   string
-	tests      string
+	of, tests  string
 }
 
 func main() {
@@ -66,6 +67,9 @@ func parse(paragraph string) (m mutation) {
 			m.what = line[2:]
 		case strings.HasPrefix(line, "? "):
 			m.tests = line[2:]
+			if of, tests, found := strings.Cut(m.tests, " "); found {
+				m.of, m.tests = of, tests
+			}
 		case strings.HasPrefix(line, "-"):
 			m.from += line[1:] + "\n"
 		case strings.HasPrefix(line, "+"):
@@ -107,6 +111,9 @@ func (m mutation) try() string {
 // tested is the package whose tests are run: where there are none, the one that
 // it is a part of.
 func (m mutation) tested() string {
+	if m.of != "" {
+		return m.of
+	}
 	dir := filepath.Dir(m.file)
 	for tests, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); tests == nil && dir != "."; tests, _ = filepath.Glob(filepath.Join(dir, "*_test.go")) {
 		dir = filepath.Dir(dir)

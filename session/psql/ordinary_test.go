@@ -35,6 +35,27 @@ func TestAsOrdinaryUser(t *testing.T) {
 	visit(t, nil, nil, args...)
 }
 
+// TestAsRoot is for a machine on which the tests run as an ordinary user: half of
+// the cage is root's, and must not go untried unnoticed.
+func TestAsRoot(t *testing.T) {
+	if os.Getuid() == 0 || os.Getenv(roleKey) != "" {
+		t.Log("root's half of the cage is tried by root")
+		return
+	}
+	if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
+		const not = "NOT TRIED: root's half of the cage. Run the tests as root, or let sudo ask for no password"
+		if os.Getenv("CI") != "" {
+			t.Fatal(not)
+		}
+		t.Skip(not)
+	}
+	root := exec.Command("sudo", "-n", "env", playing(roleVisitor), "PATH="+os.Getenv("PATH"), os.Args[0], "-test.v", "-test.timeout=5m")
+	out, err := root.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestOwnUser") {
+		t.Fatalf("as root: %v\n%s", err, failures(string(out)))
+	}
+}
+
 // As a service twokey may be nice already, have no new privileges and hold a
 // capability that its programs inherit.
 func TestAsService(t *testing.T) {
