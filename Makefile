@@ -101,6 +101,7 @@ bench: ## side by side with OpenSSH's sshd, and with pgbouncer: tables of ratios
 	@$(DEMO)/deps.sh sshd:openssh-server pgbouncer:pgbouncer tlog-rec:tlog
 	@$(MAKE) --no-print-directory deps build
 	cd $(DEMO) && $(GO) run ./bench
+	$(GO) test -count=1 -run AnHour -v ./recorder | grep segments
 	TWOKEY_SESSIONS=100000 $(GO) test -run '^$$' -bench Find -benchtime 3x -timeout 1h -v ./recorder/index
 
 load: deps build ## a front door under attack, greedy psqls, a thousand sessions in a row, five hundred at once for ten minutes

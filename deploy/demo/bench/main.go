@@ -89,7 +89,7 @@ func run(ctx context.Context, only []string) (err error) {
 var measures = []struct {
 	name string
 	take func(context.Context, *house.House, *sshd) ([]row, error)
-}{{"memory", memory}, {"cage", cageCost}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}, {"watching", watching}, {"script", script}, {"kill", kill}}
+}{{"memory", memory}, {"cage", cageCost}, {"opening", opening}, {"echo", echo}, {"throughput", throughput}, {"taping", taping}, {"watching", watching}, {"script", script}, {"kill", kill}}
 
 // row is one line of the table.
 type row struct {
