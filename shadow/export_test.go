@@ -291,3 +291,10 @@ func OneLine(sql string) string { return oneLine(sql) }
 
 // Turns reports whether terminals may turn a part of a text around.
 func Turns(text string) bool { return turns(text) }
+
+// IndexAll reads a whole tape ahead, as a replay does in the background, and returns its length.
+func IndexAll(ctx context.Context, t Tape) (length time.Duration, all bool) {
+	x := newIndex()
+	x.read(ctx, t)
+	return x.length()
+}

@@ -1,12 +1,16 @@
 package shadow_test
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/twokey/twokey/session"
 	"github.com/twokey/twokey/shadow"
 )
 
@@ -238,5 +242,59 @@ func BenchmarkScreen(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkIndex is how fast a replay reads a tape ahead, of which it then knows every
+// statement and can go anywhere: an hour and eight at a prompt, and 100 MB of tables.
+func BenchmarkIndex(b *testing.B) {
+	row := " 123456 | some text of a customer        | 2026-11-23 12:00:00+00 | 17.50\r\n"
+	for _, of := range []struct {
+		name          string
+		statements    int
+		pause         time.Duration
+		rows, printed int // of each statement
+	}{
+		{"an hour", 60, time.Minute, 30, 70},
+		{"eight hours", 480, time.Minute, 30, 70},
+		{"100 MB", 100, time.Second, 1 << 20 / len(row), 16},
+	} {
+		b.Run(of.name, func(b *testing.B) {
+			at, output, tape := time.Duration(0), int64(0), []session.Event{{Type: session.Resize, Size: session.Size{Cols: 100, Rows: 30}}}
+			add := func(e session.Event) {
+				e.At = at
+				at += time.Millisecond
+				output += int64(len(e.Bytes))
+				tape = append(tape, e)
+			}
+			for n := range of.statements {
+				for range of.printed { // typed, and echoed
+					add(session.Event{Type: session.Input, Bytes: []byte("x")})
+					add(session.Event{Type: session.Output, Bytes: []byte("x")})
+				}
+				add(session.Event{Type: session.Statement, Statement: &session.StatementInfo{N: n + 1, Text: "select * from orders limit 30"}})
+				table := []byte(strings.Repeat(row, of.rows))
+				for ; len(table) > 0; table = table[min(len(table), 4095):] {
+					add(session.Event{Type: session.Output, Bytes: table[:min(len(table), 4095)]})
+				}
+				add(session.Event{Type: session.Result, Result: &session.ResultInfo{N: n + 1, Tag: "SELECT 30"}})
+				at = max(at, time.Duration(n+1)*of.pause)
+			}
+			add(session.Event{Type: session.End, Cause: &session.Cause{Code: session.Quit}})
+			b.SetBytes(output)
+			for b.Loop() {
+				if _, all := shadow.IndexAll(b.Context(), func(_ context.Context, from time.Duration) iter.Seq2[session.Event, error] {
+					return func(yield func(session.Event, error) bool) {
+						for _, e := range tape {
+							if e.At >= from && !yield(e, nil) {
+								return
+							}
+						}
+					}
+				}); !all {
+					b.Fatal("it was not read to its end")
+				}
+			}
+		})
 	}
 }
