@@ -417,13 +417,16 @@ func TestS3ThatListsWithoutEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := endless(t, entry)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			if kind := strings.Contains(entry, "Version") || strings.Contains(entry, "Delete"); !kind {
 				if list, err := s.List(ctx, "a/"); !errors.Is(err, store.ErrTooMany) {
 					t.Errorf("List: %d entries, %v", len(list), err)
 				}
 				entry = strings.ReplaceAll(entry, "Contents", "Version")
+			}
+			if name == "a long answer" {
+				return // 16 MiB to read, which are the same for all
 			}
 			s = endless(t, entry)
 			if list, folders, err := s.Traces(ctx, "a/"); !errors.Is(err, store.ErrTooMany) {
