@@ -198,7 +198,6 @@ var steps = []struct {
 		}
 		return settle(o)
 	}},
-	{"limits", limit},
 	{"privileges", forgo},
 	{"user", become},
 	{"landlock", func(b Birth, o Order) error {
@@ -207,6 +206,7 @@ var steps = []struct {
 		}
 		return landlock(b, o)
 	}},
+	{"limits", limit},
 }
 
 // How psql stands back: its priority behind twokey's (sched(7)), and that it
@@ -278,7 +278,8 @@ func become(_ Birth, o Order) error {
 	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 }
 
-// limit sets the resource limits (getrlimit(2)).
+// limit sets the resource limits (getrlimit(2)). It comes last, and makes no call that
+// the runtime might use to start a thread: with these limits it can not, and dies.
 func limit(b Birth, o Order) error {
 	if b.Off {
 		return nil
