@@ -64,6 +64,24 @@ func FailSync(tape session.Tape) (heal func()) {
 	}
 }
 
+// Busy holds a tape as an fsync does that is under way, until released.
+func Busy(tape session.Tape) (release func()) {
+	t := tape.(*Tape)
+	t.saving.Lock()
+	return t.saving.Unlock
+}
+
+// FailBusy is that fsync's end when it fails.
+func FailBusy(tape session.Tape, err error) {
+	t := tape.(*Tape)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fail(err)
+}
+
+// Cut is what the keeper does when a slice is full.
+func Cut(tape session.Tape) error { return tape.(*Tape).cut() }
+
 // replace puts a device in the place of the slice that is being written, and
 // returns that.
 func replace(tape session.Tape, device string) *os.File {
@@ -152,6 +170,12 @@ func NewGroup(dir string, whole bool) (*Group, error) {
 		err = disk.Close()
 	}
 	return &Group{&group{disk: disk}}, err
+}
+
+// Forget has the disk be in order again, as if the kernel had said all there was to say.
+func (g *Group) Forget(dir string) (err error) {
+	g.g.disk, err = os.Open(dir)
+	return err
 }
 
 func (g *Group) Sync(f *os.File) error { return g.g.sync(f) }

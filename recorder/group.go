@@ -23,6 +23,8 @@ type group struct {
 	mu      sync.Mutex
 	running bool
 	waiting []*commit
+
+	doubted bool // the disk has failed once; for whoever leads
 }
 
 // commit is what one caller wants to be durable.
@@ -76,10 +78,14 @@ func (g *group) line(c *commit) (first bool) {
 
 // commit syncs the whole disk for many. If that fails, or for a few, each file
 // is synced, and tells whether it is the one that the disk did not take: the kernel
-// keeps that for each open file.
+// keeps that for each open file. Of the disk as a whole it says so only once, and that
+// may have been about a file of somebody who comes later. So it is never asked again.
 func (g *group) commit(batch []*commit) {
-	if len(batch) > fewCallers && syncDisk(g.disk) == nil {
-		return
+	if len(batch) > fewCallers && !g.doubted {
+		if syncDisk(g.disk) == nil {
+			return
+		}
+		g.doubted = true
 	}
 	for _, c := range batch {
 		c.err = syncEach(c.files)

@@ -48,3 +48,43 @@ func TestGroupCommit(t *testing.T) {
 		}
 	}
 }
+
+// The kernel says of a disk as a whole that a write failed once, to whoever asks first, and that
+// may have been about a file of somebody who comes later: they are told all the same.
+func TestADiskThatFailedOnceIsNotAskedAgain(t *testing.T) {
+	dir := t.TempDir()
+	g, err := recorder.NewGroup(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crowd := func(device string) (errs []error) {
+		const callers = 10
+		release := g.Hold()
+		errs = make([]error, callers)
+		var all sync.WaitGroup
+		for i := range callers {
+			path := filepath.Join(dir, "file")
+			if i == 0 {
+				path = device
+			}
+			f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() { errs[i] = errors.Join(g.Sync(f), f.Close()) })
+		}
+		eventually(t, "all wait", func() bool { return g.Waiting() == callers+1 })
+		release()
+		all.Wait()
+		return errs
+	}
+	if err := errors.Join(crowd(filepath.Join(dir, "other"))...); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Forget(dir); err != nil {
+		t.Fatal(err)
+	}
+	if errs := crowd("/dev/null"); !errors.Is(errs[0], syscall.EINVAL) || errors.Join(errs[1:]...) != nil {
+		t.Errorf("they were told %v", errs)
+	}
+}
