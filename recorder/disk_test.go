@@ -340,6 +340,89 @@ func TestAStatementWaitsForTheDisk(t *testing.T) {
 	}
 }
 
+// The fsync that a statement waits for may be the keeper's, or that of a cut: when it
+// fails, the statement does not go on either.
+func TestAStatementHearsOfAnothersFsync(t *testing.T) {
+	for name, fails := range map[string]func(t *testing.T, tape session.Tape, wait func()){
+		"the keeper's": func(t *testing.T, tape session.Tape, wait func()) {
+			release := recorder.Busy(tape)
+			wait()
+			recorder.FailBusy(tape, syscall.EIO)
+			release()
+		},
+		"a cut's": func(t *testing.T, tape session.Tape, wait func()) {
+			recorder.FailSync(tape)
+			release := recorder.Busy(tape)
+			cut := make(chan error)
+			go func() { cut <- recorder.Cut(tape) }()
+			time.Sleep(20 * time.Millisecond) // the cut is the first in the line
+			wait()
+			release()
+			if err := <-cut; !errors.Is(err, syscall.EINVAL) {
+				t.Errorf("the cut: %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(memoryDir(t), storetest.NewMemory(t))
+			o.Synced, o.SegmentEvery = true, time.Hour
+			r := newRecorder(t, o)
+			want := request()
+			tape := begin(t, r, want)
+			eventually(t, "the beginning is stored", func() bool { return tape.Health().Bytes == 0 })
+			told := make(chan error, 1)
+			fails(t, tape, func() {
+				go func() { told <- tape.Append(story()[5]) }()
+				eventually(t, "the statement is written", func() bool { return tape.Health().Bytes > 0 })
+				time.Sleep(20 * time.Millisecond) // and waits
+			})
+			if err := <-told; err == nil {
+				t.Error("a statement went on that the disk did not take")
+			}
+			tape.Seal(killedSummary(want.ID))
+			closed(t, r)
+		})
+	}
+}
+
+// There is no room for the line that says that the store has a segment: the segment stays
+// until there is.
+func TestASegmentStaysUntilItIsNoted(t *testing.T) {
+	s := storetest.NewFaulty(t)
+	dir := memoryDir(t)
+	r := newRecorder(t, options(dir, s))
+	want := request()
+	tape := begin(t, r, want)
+	s.Break(storetest.Unavailable, "")
+	appendAll(t, tape, story()...)
+	tape.Seal(killedSummary(want.ID))
+	spool := filepath.Join(dir, "spool", want.ID)
+	left := func(suffix string) int {
+		list, err := filepath.Glob(filepath.Join(spool, "*"+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	eventually(t, "all of it waits for the store", func() bool { return left(".cast") == 0 && left(".cast.zst") > 0 })
+	journal, aside := filepath.Join(spool, "segments.jsonl"), filepath.Join(dir, "aside")
+	if err := errors.Join(os.Rename(journal, aside), os.Symlink("/dev/full", journal)); err != nil {
+		t.Fatal(err)
+	}
+	waiting, before := left(".cast.zst"), len(s.Names())
+	s.Heal()
+	eventually(t, "the store has a segment", func() bool { return len(s.Names()) > before })
+	time.Sleep(50 * time.Millisecond) // it would be gone
+	if n := left(".cast.zst"); n != waiting {
+		t.Errorf("%d segments waited, and %d are there", waiting, n)
+	}
+	if err := os.Rename(aside, journal); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, r)
+	saysKilled(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
+}
+
 // Statements, and the segments that are cut meanwhile, get along.
 func TestSyncedStatementsAndCuts(t *testing.T) {
 	s := storetest.NewMemory(t)

@@ -362,27 +362,36 @@ func (noted *cut) others(c cut) *cut {
 	return noted
 }
 
-// sendKept brings a segment to the store and removes it here.
+// sendKept brings a segment to the store, notes that and removes it here. c changes
+// when all of that is done: until then it says what the spool has.
 func (r *Recorder) sendKept(rec *recording, place string, c *cut) error {
 	path := filepath.Join(rec.dir, c.Name())
 	stored, err := readSegment(rec.dir, *c)
 	if err != nil {
 		return err
 	}
-	version, err := r.put(r.ctx, place+c.Name(), stored)
+	sent := *c
+	sent.Version, err = r.put(r.ctx, place+c.Name(), stored)
 	if errors.Is(err, errTaken) && c.Before != nil {
 		there, before, failed := r.o.Store.Get(r.ctx, place+c.Name(), "", c.Before.Size)
 		if failed == nil && hash(there) == c.Before.SHA256() {
-			*c, version, err = *c.Before, before, nil
+			sent, err = *c.Before, nil
+			sent.Version = before
 		}
 	}
 	if err != nil {
 		return err
 	}
-	c.Version, c.Stored, c.Before = version, true, nil
-	err = errors.Join(noteSegment(rec.dir, *c), os.Remove(path))
+	sent.Stored, sent.Before = true, nil
+	if err := noteSegment(rec.dir, sent); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
 	failpoint("removed", path)
-	return err
+	*c = sent
+	return nil
 }
 
 func (r *Recorder) sendRest(rec *recording, place string) error {

@@ -174,15 +174,16 @@ func (t *Tape) Append(e session.Event) error {
 	return t.saveIn(file)
 }
 
-// saveIn makes what was written to a slice durable. One that was cut since then is.
+// saveIn makes what was written to a slice durable. One that was cut since then is,
+// unless that broke the tape.
 func (t *Tape) saveIn(file *os.File) error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
-	cut := t.file != file
+	cut, broken := t.file != file, t.broken
 	t.mu.Unlock()
 	if cut {
-		return nil
+		return broken
 	}
 	return t.saveNow()
 }
@@ -254,10 +255,10 @@ func (t *Tape) save() error {
 // saveNow is save's. The caller holds saving.
 func (t *Tape) saveNow() error {
 	t.mu.Lock()
-	file, over := t.file, t.sealed || t.broken != nil
+	file, over, broken := t.file, t.sealed, t.broken
 	t.mu.Unlock()
-	if over {
-		return nil
+	if over || broken != nil {
+		return broken // nil when Seal has made it durable
 	}
 	failpoint("syncing", "slice")
 	err := t.r.disk.sync(file)
@@ -532,10 +533,16 @@ func (t *Tape) change(next *os.File) (*os.File, slice, error) {
 	t.current = mark{n: t.current.n + 1}
 	t.unsaved = false // about the slice before; the next write wakes the keeper
 	t.mu.Unlock()
-	if t.r.o.Synced {
-		return old, written, old.Sync()
+	if !t.r.o.Synced {
+		return old, written, nil
 	}
-	return old, written, nil
+	err := old.Sync()
+	if err != nil {
+		t.mu.Lock()
+		err = t.fail(err)
+		t.mu.Unlock()
+	}
+	return old, written, err
 }
 
 // sendAll brings segments to the store, in order.
