@@ -121,6 +121,66 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 	closed(t, r)
 }
 
+// A power loss takes from a slice what had not reached the disk, and may leave the one after it:
+// also when that begins where a line does, the manifest says that there was more.
+func TestASliceThatLostItsLinesIsSaid(t *testing.T) {
+	s := storetest.NewFaulty(t)
+	from := memoryDir(t)
+	o := options(from, s)
+	o.SegmentEvery = time.Hour
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	for i := range 100 {
+		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
+	}
+	spool := filepath.Join("spool", want.ID)
+	whole, err := os.ReadFile(filepath.Join(from, spool, "00000002.cast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := len(whole)/2 + bytes.IndexByte(whole[len(whole)/2:], '\n') + 1
+	note := func(plain int) string {
+		return fmt.Sprintf(`{"n":2,"sum":"%064d  00000002.cast.zst","size":1,"plain_size":%d,"digest":{}}`+"\n", 0, plain)
+	}
+	for name, c := range map[string]struct {
+		second, third []byte
+		noted         string
+		damaged       bool
+	}{
+		"nothing is lost":        {whole[:line], whole[line:], "", false},
+		"nothing that was noted": {whole[:line], whole[line:], note(line), false},
+		"all of the second":      {nil, whole[line:], "", true},
+		"the end of the second":  {whole[:bytes.IndexByte(whole, '\n')+1], whole[line:], note(line), true},
+		"all of the third":       {whole[:line], nil, note(line), false},
+		"all after a part":       {whole[:bytes.IndexByte(whole, '\n')+1], nil, note(line), true},
+		"all that was noted":     {nil, nil, note(line), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, copied := memoryDir(t), s.Memory.Clone()
+			journal, err := os.ReadFile(filepath.Join(from, spool, "segments.jsonl"))
+			if err := errors.Join(err, os.CopyFS(dir, os.DirFS(from)),
+				os.WriteFile(filepath.Join(dir, spool, "00000002.cast"), c.second, 0o600), os.WriteFile(filepath.Join(dir, spool, "00000003.cast"), c.third, 0o600),
+				os.WriteFile(filepath.Join(dir, spool, "segments.jsonl"), append(journal, c.noted...), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			r := newRecorder(t, options(dir, copied))
+			if err := r.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			closed(t, r)
+			a := recorder.OpenArchive(copied, trusted(), nil)
+			proven(t, a, want.ID)
+			report, err := a.Check(t.Context(), want.ID)
+			if err != nil || slices.Contains(report.Manifest.Flags, "damaged") != c.damaged || !slices.Contains(report.Manifest.Flags, "unclean") {
+				t.Errorf("%v, %v", report.Manifest.Flags, err)
+			}
+		})
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
+}
+
 // A recording of which a bad disk has left nothing that can be finished stays where it is, is
 // named, and holds up no other.
 func TestABadSpoolIsNamed(t *testing.T) {

@@ -132,6 +132,10 @@ func (r *Recorder) load(rec *recording) (err error) {
 	if err != nil {
 		return err
 	}
+	// What removes the slice of a segment that the store has must not be on the disk before the line that says so.
+	if err := syncJournal(rec.dir); err != nil {
+		return err
+	}
 	var segments []string
 	var plain []int
 	if plain, segments, err = contents(rec.dir); err != nil {
@@ -209,21 +213,23 @@ func (rec *recording) trim(slices []int, noted []cut) error {
 			return err
 		}
 		s, whole := account(plain, rec.carry(n))
-		unusable := whole == 0 || n == 1 && s.About == nil
-		switch {
-		case unusable && i == len(slices)-1:
+		// A crash tears the last line of the last slice; the rest is a disk's doing, or a power
+		// loss's: it takes what was noted already, or a slice and not the next.
+		last := i == len(slices)-1
+		lost := !last && (whole == 0 || whole < len(plain)) || bytes.IndexByte(plain[whole:], '\n') >= 0 || n <= len(noted) && int64(whole) < noted[n-1].Plain
+		if lost && !rec.torn {
+			if err := writeFile(filepath.Join(rec.dir, damagedName), nil); err != nil {
+				return err
+			}
+			rec.torn = true
+		}
+		if last && (whole == 0 || n == 1 && s.About == nil) {
 			if err := os.Remove(path); err != nil {
 				return err
 			}
 			continue
-		case whole < len(plain):
-			// A crash tears the last line of the last slice; the rest is a disk's doing.
-			if !rec.torn && (i < len(slices)-1 || bytes.IndexByte(plain[whole:], '\n') >= 0) {
-				if err := writeFile(filepath.Join(rec.dir, damagedName), nil); err != nil {
-					return err
-				}
-				rec.torn = true
-			}
+		}
+		if whole < len(plain) {
 			if err := os.Truncate(path, int64(whole)); err != nil {
 				return err
 			}

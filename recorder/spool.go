@@ -25,7 +25,7 @@ import (
 //	segments.jsonl      a line for each segment when it is cut, and another when the store has it
 //	sealed.room         room on the disk for the next line, taken when the tape begins
 //	sealed.json         the session has ended, and how
-//	damaged             lines in the middle were lost: the disk's doing
+//	damaged             lines in the middle were lost: the disk's doing, or a power loss's
 //	manifest.json(.sig) waits for the store
 //
 // Everything but slices and segments.jsonl appears whole or not at all. What
@@ -236,6 +236,15 @@ func noteSegment(dir string, c cut) error {
 		return err
 	}
 	return errors.Join(c.note(journal), journal.Sync(), journal.Close())
+}
+
+// syncJournal makes durable what a tape has noted since its last commit.
+func syncJournal(dir string) error {
+	journal, err := openJournal(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(journal.Sync(), journal.Close())
 }
 
 // readJournal returns the segments as they were noted last, in order. A line
