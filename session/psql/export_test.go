@@ -60,6 +60,12 @@ func OpenGroups(own string) error {
 	return err
 }
 
+// GroupedWith opens control groups that take no controllers and, for each psql, this setting.
+func GroupedWith(own, file, value string) error {
+	_, err := openGroups(own, nil, nil, []setting{{file, value}})
+	return err
+}
+
 // Next takes the launcher that waits, once one does, and returns its process and
 // a cage whose next psql it will be.
 func (c *Cage) Next() (next *Cage, pid int) {

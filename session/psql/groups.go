@@ -82,6 +82,14 @@ func openGroups(own string, need []string, together, each []setting) (*groups, e
 		return nil, err
 	}
 	g.sweep()
+	// A kernel without swap, for one, has no limit of it: better known now than to every psql.
+	one, err := g.new()
+	if err == nil {
+		err = one.end()
+	}
+	if err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 

@@ -182,6 +182,26 @@ func TestWhyThereAreNoControlGroups(t *testing.T) {
 	}
 }
 
+// A limit that this kernel does not have is found out when groups are opened, and the cage goes
+// without them and says so: not one psql after another fails.
+func TestAControlGroupThatLacksALimitIsNone(t *testing.T) {
+	c, _ := grouped(t)
+	if c == nil {
+		return
+	}
+	own := filepath.Dir(c.Groups())
+	if err := psql.GroupedWith(own, "cgroup.max.depth", "3"); err != nil {
+		t.Fatal(err)
+	}
+	if err := psql.GroupedWith(own, "memory.unheard.of", "0"); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("not told that a limit is missing: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(c.Groups(), fmt.Sprintf("%d-*", os.Getpid())))
+	if err != nil || len(left) > 0 {
+		t.Errorf("the trial left %q, %v", left, err)
+	}
+}
+
 // What psql may not ask for the kernel may still keep on its behalf: the group
 // bounds that too, and ends its psql alone.
 func TestAControlGroupBoundsMemory(t *testing.T) {
