@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,6 +99,34 @@ func TestEncrypted(t *testing.T) {
 			t.Errorf("the output ends in %q", got)
 		}
 	}
+}
+
+// Once a segment is cut the bastion can not read it, also while its session goes on and says
+// nothing more.
+func TestNothingPlainStaysBesideAnEncryptedSegment(t *testing.T) {
+	s := storetest.NewMemory(t)
+	o := options(memoryDir(t), s)
+	o.Recipients = []recorder.Recipient{identity(t).Recipient()}
+	r := newRecorder(t, o)
+	want := request()
+	tape := begin(t, r, want)
+	appendAll(t, tape, out(1, "a secret"))
+	eventually(t, "it is stored", func() bool { return tape.Health().Bytes == 0 })
+	err := fs.WalkDir(os.DirFS(o.Dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(o.Dir, path))
+		if bytes.Contains(text, []byte("a secret")) {
+			t.Errorf("%s says it", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	sealTape(t, tape, want.ID, time.Second)
+	closed(t, r)
 }
 
 // Whoever can read a segment can encrypt it again, for the same recipients even: it says the

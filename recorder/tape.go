@@ -464,7 +464,7 @@ func (t *Tape) cut() error {
 	if err = errors.Join(err, t.commit(old), old.Close()); err != nil {
 		return err
 	}
-	if !t.hold(n, stored) {
+	if !t.hold(c, stored) {
 		if err := spill(t.dir, c, stored); err != nil {
 			return err
 		}
@@ -476,18 +476,19 @@ func (t *Tape) cut() error {
 	return nil
 }
 
-// hold keeps a segment in memory, if it will not be for long.
-func (t *Tape) hold(n int, stored []byte) bool {
+// hold keeps a segment in memory, if it will not be for long, and its slice may stay as long:
+// not that of one that is encrypted.
+func (t *Tape) hold(c cut, stored []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := len(stored)
 	for _, other := range t.held {
 		all += len(other)
 	}
-	if t.failing != nil || all > mostHeld {
+	if t.failing != nil || all > mostHeld || encrypted(c.Name()) {
 		return false
 	}
-	t.held[n] = stored
+	t.held[c.N] = stored
 	return true
 }
 
