@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -254,6 +255,20 @@ func TestCanary(t *testing.T) {
 	if err := newFree(t).ProbeAnyway(t.Context()); err == nil || !strings.Contains(err.Error(), "program") ||
 		!strings.Contains(err.Error(), "socket") || !strings.Contains(err.Error(), "passwd") || !strings.Contains(err.Error(), "file") {
 		t.Errorf("without a cage the canary finds: %v", err)
+	}
+}
+
+// What is mounted on the machine while a psql runs is not mounted in its root: the canary looks,
+// on a machine that passes mounts on, as systemd sets all up.
+func TestNothingIsMountedInThatIsMountedLater(t *testing.T) {
+	if os.Getuid() != 0 || !newCage(t).Apart() {
+		t.Log("NOT TRIED: only root can have mounts passed on; that of an ordinary user's psql is made the same way")
+		return
+	}
+	canary := exec.Command("unshare", "--mount", "--propagation", "shared", os.Args[0], "-test.run=^TestCanary$")
+	canary.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", roleKey, roleVisitor, cluster.Port, cluster.Socket))
+	if out, err := canary.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

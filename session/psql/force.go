@@ -82,8 +82,11 @@ func (c *Cage) isApart(proc, socket string) error {
 	}
 	for mount := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(mount)
-		if len(fields) < 6 || !strings.HasPrefix(fields[5], "ro,") {
+		if len(fields) < 7 || !strings.HasPrefix(fields[5], "ro,") {
 			return fmt.Errorf("psql's root can be written to at %q", mount)
+		}
+		if fields[6] != "-" { // shared:N, master:N
+			return fmt.Errorf("what is mounted on the machine is also mounted in psql's root, at %q", mount)
 		}
 		point := octal.Replace(fields[4])
 		known := point == "/" || point == socket || slices.ContainsFunc(c.places, func(p launch.Place) bool { return p.At == point })

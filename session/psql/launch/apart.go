@@ -46,7 +46,8 @@ func separate(b Birth) error {
 }
 
 // settle adds what this psql alone may open, and shuts the door behind it: the
-// old root is gone, and what is there is read-only.
+// old root is gone, what is there is read-only, and nothing that is mounted on the machine
+// from here on appears in it.
 func settle(o Order) error {
 	if err := bind(o.Places); err != nil {
 		return err
@@ -54,7 +55,9 @@ func settle(o Order) error {
 	if err := errors.Join(unix.Unmount("/old", unix.MNT_DETACH), os.Remove("/old")); err != nil {
 		return fmt.Errorf("leaving the old root: %w", err)
 	}
-	return unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID})
+	return unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE,
+	})
 }
 
 func bind(places []Place) error {
