@@ -29,8 +29,8 @@ func lockDir(dir string) (*os.File, error) {
 var wholeDisks = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC}
 
 // openDisk opens a directory for syncDisk. It is nil, without an error, where
-// syncfs can not be relied on: on other file systems, and before Linux 5.8, whose
-// syncfs forgets errors (syncfs(2)).
+// syncfs can not be relied on: on other file systems, and before Linux 5.17, whose
+// syncfs forgets errors of the file system itself, and before 5.8 (syncfs(2)) all.
 func openDisk(dir string) (*os.File, error) {
 	var fs unix.Statfs_t
 	var u unix.Utsname
@@ -38,11 +38,22 @@ func openDisk(dir string) (*os.File, error) {
 	if unix.Statfs(dir, &fs) != nil || !slices.Contains(wholeDisks, int64(fs.Type)) || unix.Uname(&u) != nil {
 		return nil, nil
 	}
-	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n < 2 || major < 5 || major == 5 && minor < 8 {
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n < 2 || major < 5 || major == 5 && minor < 17 {
 		return nil, nil
 	}
 	return os.Open(dir)
 }
 
-// syncDisk makes everything durable that was written to the file system.
-func syncDisk(disk *os.File) error { return unix.Syncfs(int(disk.Fd())) }
+// syncDisk makes everything durable that was written to the file system. Of one that has
+// become read-only, as btrfs does after an error, Linux syncs nothing, and calls that success.
+func syncDisk(disk *os.File) error {
+	if err := unix.Syncfs(int(disk.Fd())); err != nil {
+		return err
+	}
+	var fs unix.Statfs_t
+	err := unix.Fstatfs(int(disk.Fd()), &fs)
+	if err == nil && fs.Flags&unix.ST_RDONLY != 0 {
+		err = unix.EROFS
+	}
+	return err
+}

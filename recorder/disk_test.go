@@ -200,6 +200,21 @@ func TestDiskReadOnly(t *testing.T) {
 	}
 }
 
+// A disk that has become read-only takes nothing any more, whatever syncfs says of it.
+func TestAReadOnlyDiskIsNotSynced(t *testing.T) {
+	dir := memoryDir(t)
+	if err := recorder.SyncDisk(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(syscall.Mount(dir, dir, "", syscall.MS_BIND, ""), syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, "")); err != nil {
+		t.Skip("only root can make a disk read-only: ", err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	if err := recorder.SyncDisk(dir); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("it is synced: %v", err)
+	}
+}
+
 // The place of an entry is on the disk before the entry leaves it for the store: else a
 // crash would give the same place to another one.
 func TestNothingLeavesBeforeItsPlaceIsOnTheDisk(t *testing.T) {

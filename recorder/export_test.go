@@ -160,6 +160,16 @@ func Accounts(tape session.Tape, object func(name string) []byte) (kept, read []
 	return kept, read
 }
 
+// SyncDisk syncs the disk of a directory as a whole.
+func SyncDisk(dir string) error {
+	disk, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	return syncDisk(disk)
+}
+
 // Group is a group commit on a directory's disk.
 type Group struct{ g *group }
 
