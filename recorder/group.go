@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // This file is the group commit: while the disk makes something durable, all who
@@ -20,11 +21,11 @@ const fewCallers = 3
 type group struct {
 	disk *os.File // the spool's directory, or nil
 
+	doubted atomic.Bool // the disk has failed once
+
 	mu      sync.Mutex
 	running bool
 	waiting []*commit
-
-	doubted bool // the disk has failed once; for whoever leads
 }
 
 // commit is what one caller wants to be durable.
@@ -36,7 +37,7 @@ type commit struct {
 
 // sync makes files durable. An error is about these files, and for good: see Tape.save.
 func (g *group) sync(files ...*os.File) error {
-	if g.disk == nil {
+	if g.disk == nil || g.doubted.Load() {
 		return syncEach(files)
 	}
 	c := &commit{files: files, turn: make(chan bool, 1)}
@@ -79,13 +80,14 @@ func (g *group) line(c *commit) (first bool) {
 // commit syncs the whole disk for many. If that fails, or for a few, each file
 // is synced, and tells whether it is the one that the disk did not take: the kernel
 // keeps that for each open file. Of the disk as a whole it says so only once, and that
-// may have been about a file of somebody who comes later. So it is never asked again.
+// may have been about a file of somebody who comes later. So it is never asked again, and
+// everybody syncs their own.
 func (g *group) commit(batch []*commit) {
-	if len(batch) > fewCallers && !g.doubted {
+	if len(batch) > fewCallers && !g.doubted.Load() {
 		if syncDisk(g.disk) == nil {
 			return
 		}
-		g.doubted = true
+		g.doubted.Store(true)
 	}
 	for _, c := range batch {
 		c.err = syncEach(c.files)
