@@ -6,10 +6,10 @@
 // binary run again, and which then becomes psql: Landlock, a seccomp allow-list,
 // resource limits, no new privileges; where the machine gives them also
 // namespaces with nothing in them but what psql needs, and a control group; and
-// when twokey runs as root a user id that no other psql has. There is no best effort: what this
-// machine has is found out once, a
-// launcher that cannot put all of it on exits, and a canary at start
-// (Cage.Probe) looks at what is in force and tries to break out.
+// when twokey runs as root a user id that no other psql has. There is no best
+// effort: what this machine has is found out once, a launcher that cannot put all
+// of it on exits, and a canary at start (Cage.Probe) looks at what is in force and
+// tries to break out.
 //
 // It knows nothing of Postgres' protocol; the gateway does.
 package psql
@@ -30,7 +30,8 @@ import (
 
 // This file finds psql and starts it.
 
-// CageOptions say which psql, and whether it may run without a cage.
+// CageOptions say which psql, whether it may run without a cage, and what is put
+// around it besides.
 type CageOptions struct {
 	Psql   string // path; empty: found
 	Off    bool   // no cage but psql's own user: for hosts without Landlock, said so in the configuration

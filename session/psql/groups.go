@@ -93,7 +93,7 @@ func openGroups(own string, need []string, together, each []setting) (*groups, e
 	return g, nil
 }
 
-// gives reports which controllers a group lacks.
+// gives is an error that names the controllers which a group lacks.
 func gives(dir string, need []string) error {
 	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
@@ -101,7 +101,7 @@ func gives(dir string, need []string) error {
 	}
 	has := strings.Fields(string(text))
 	if lacks := slices.DeleteFunc(slices.Clone(need), func(c string) bool { return slices.Contains(has, c) }); len(lacks) > 0 {
-		return fmt.Errorf("it is not given %s in version 2", strings.Join(lacks, ", "))
+		return fmt.Errorf("twokey's control group, of version 2, is not given %s", strings.Join(lacks, ", "))
 	}
 	return nil
 }
@@ -116,11 +116,11 @@ func moveIn(own string) error {
 	}
 	for _, pid := range strings.Fields(string(text)) {
 		if pid != strconv.Itoa(os.Getpid()) {
-			return errors.New("others are in twokey's group; run it as a service, with Delegate=yes")
+			return errors.New("other processes are in twokey's control group; run it as a service, with Delegate=yes")
 		}
 	}
 	if _, err := os.Stat("/run/systemd/system"); err == nil && os.Getuid() == 0 && !delegated(own) {
-		return errors.New("systemd keeps twokey's group to itself; say Delegate=yes in its unit")
+		return errors.New("systemd keeps twokey's control group to itself; say Delegate=yes in its unit")
 	}
 	leaf := filepath.Join(own, bastionGroup)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -158,7 +158,7 @@ func ownGroup() (dir string, err error) {
 			}
 		}
 	}
-	return "", errors.New("version 2 is not mounted")
+	return "", errors.New("control groups of version 2 are not mounted")
 }
 
 // groupOf returns the group of a process as the kernel names it.
@@ -172,10 +172,10 @@ func groupOf(pid string) (string, error) {
 			return strings.TrimSuffix(path, "\n"), nil
 		}
 	}
-	return "", errors.New("this kernel has no version 2")
+	return "", errors.New("this kernel has no control groups of version 2")
 }
 
-// set writes settings and sees that they are in force.
+// set writes settings of a group, and sees that they are in force.
 func set(dir string, settings []setting) error {
 	for _, s := range settings {
 		if err := write(dir, s.file, s.value); err != nil {
@@ -185,7 +185,7 @@ func set(dir string, settings []setting) error {
 	return verify(dir, settings)
 }
 
-// verify reads back what is in force.
+// verify sees that settings of a group are in force.
 func verify(dir string, settings []setting) error {
 	for _, s := range settings {
 		is, err := os.ReadFile(filepath.Join(dir, s.file))
@@ -199,8 +199,9 @@ func verify(dir string, settings []setting) error {
 	return nil
 }
 
+// write writes to a file of a group, which is there or not, but never made.
 func write(dir, file, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0) // never made
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

@@ -164,11 +164,11 @@ func TestWhyThereAreNoControlGroups(t *testing.T) {
 	}
 	self := fmt.Sprintln(os.Getpid())
 	for why, dir := range map[string]string{
-		"no such file":                           house(nil),
-		"it is not given cpu, pids in version 2": house(map[string]string{"cgroup.controllers": "memory io", "cgroup.type": "domain", "cgroup.procs": self}),
-		"others are in twokey's group":           house(map[string]string{"cgroup.controllers": "cpu memory pids", "cgroup.type": "domain", "cgroup.procs": "1\n" + self}),
-		"subtree_control: no such file":          house(map[string]string{"cgroup.controllers": "cpu memory pids"}),
-		"cpu.weight: no such file":               house(map[string]string{"cgroup.controllers": "cpu memory pids", "cgroup.subtree_control": ""}),
+		"no such file":                                  house(nil),
+		"of version 2, is not given cpu, pids":          house(map[string]string{"cgroup.controllers": "memory io", "cgroup.type": "domain", "cgroup.procs": self}),
+		"other processes are in twokey's control group": house(map[string]string{"cgroup.controllers": "cpu memory pids", "cgroup.type": "domain", "cgroup.procs": "1\n" + self}),
+		"subtree_control: no such file":                 house(map[string]string{"cgroup.controllers": "cpu memory pids"}),
+		"cpu.weight: no such file":                      house(map[string]string{"cgroup.controllers": "cpu memory pids", "cgroup.subtree_control": ""}),
 	} {
 		if strings.HasPrefix(why, "cpu") {
 			inner := filepath.Join(dir, "twokey-psqls")

@@ -35,13 +35,14 @@ const (
 )
 
 // KeepReady sees to it that a launcher waits for the next psql, until ctx ends.
-// Without it each psql's is born when it is asked for, which only takes longer.
+// Without it one is born when a psql is asked for, which only takes longer.
 func (c *Cage) KeepReady(ctx context.Context) {
 	for ctx.Err() == nil {
 		if l, err := c.born(); err == nil { // when it is not, whoever asks next reads why
 			select {
 			case c.ready <- l:
-			case <-l.gone:
+			case <-l.gone: // killed while it waited
+				l.end()
 			case <-ctx.Done():
 				l.end()
 			}
@@ -74,6 +75,7 @@ func (c *Cage) become(o launch.Order, files [3]*os.File) (*launcher, error) {
 	return l, nil
 }
 
+// born starts a launcher, which knows nothing yet of the psql that it will be.
 func (c *Cage) born() (*launcher, error) {
 	birth, err := json.Marshal(launch.Birth{Psql: c.psql, Places: c.places, Off: c.off, ABI: c.abi, Apart: c.apart})
 	if err != nil {
@@ -148,7 +150,7 @@ func line() (ours *net.UnixConn, theirs *os.File, err error) {
 // a user namespace, Go (1.26) leaves a pipe open when it runs out of them on
 // the way, and whoever starts again and again would never have any again.
 func spare() error {
-	const enough = 10 // three of nothing, two pipes, the pid's, and a map of users
+	const enough = 10 // three of /dev/null, two pipes, the pid's, and a map of users
 	for range enough {
 		f, err := os.Open(os.DevNull)
 		if err != nil {
@@ -195,7 +197,7 @@ func (l *launcher) kill() {
 	default:
 		unix.Kill(-l.cmd.Process.Pid, unix.SIGKILL)
 		if l.group != nil {
-			write(l.group.Name(), "cgroup.kill", "1") // what was in no process group of its
+			write(l.group.Name(), "cgroup.kill", "1") // also what has left its process group
 		}
 	}
 	<-l.gone

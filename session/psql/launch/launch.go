@@ -209,8 +209,8 @@ var steps = []struct {
 	{"limits", limit},
 }
 
-// How psql stands back: its priority behind twokey's (sched(7)), and that it
-// goes first when the machine has no memory left (proc(5)).
+// How psql stands back: by how many steps of priority behind twokey (sched(7)), and
+// that it goes first when the machine has no memory left (proc(5)).
 const (
 	niceness    = 5
 	OOMScoreAdj = 1000
@@ -284,18 +284,16 @@ func limit(b Birth, o Order) error {
 	if b.Off {
 		return nil
 	}
-	limits := []struct {
+	type bound struct {
 		what  int
 		value uint64
-	}{
+	}
+	limits := []bound{
 		{unix.RLIMIT_FSIZE, 0}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 64}, {unix.RLIMIT_AS, 512 << 20},
 		{unix.RLIMIT_MEMLOCK, 0}, {unix.RLIMIT_MSGQUEUE, 0},
 	}
 	if o.UID != 0 {
-		limits = append(limits, struct {
-			what  int
-			value uint64
-		}{unix.RLIMIT_NPROC, 1})
+		limits = append(limits, bound{unix.RLIMIT_NPROC, 1})
 	}
 	for _, l := range limits {
 		if err := syscall.Setrlimit(l.what, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
