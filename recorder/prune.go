@@ -30,66 +30,95 @@ type Pruning struct {
 
 // Prune removes recordings, and calls gone with each. One that is not proven stays: it is
 // evidence of something else than it was. So does one that was opened alone in an emergency and
-// that nobody has signed off, and one about which somebody raised something. The error names
-// what stays, or could not be removed; it is tried again the next time.
+// that nobody has signed off, and one about which somebody raised something: then ErrOwed is among
+// the errors. They name what stays, or could not be removed; it is tried again the next time.
 func (r *Recorder) Prune(ctx context.Context, which Pruning, gone func(id string)) error {
 	remover, ok := r.o.Store.(store.Remover)
 	if !ok {
 		return errors.New("this store removes nothing")
 	}
 	a := r.archive()
-	tombstones := sync.OnceValues(func() (map[string]Pruned, error) { return a.buried(ctx) })
-	reviews := sync.OnceValues(func() (map[string]Entry, error) { return a.reviewed(ctx) })
-	var failed []error
-	var batch []Pruned
-	bury := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		if err := r.bury(ctx, batch); err != nil {
-			return err
-		}
-		for _, p := range batch {
-			if err := r.remove(ctx, remover, p.Session); err != nil {
-				failed = append(failed, fmt.Errorf("recording %s: %w", p.Session, err))
-				continue
-			}
-			gone(p.Session)
-		}
-		batch = nil
-		return nil
+	p := &pruner{
+		r: r, archive: a, from: remover, which: which, gone: gone,
+		tombstones: sync.OnceValues(func() (map[string]Pruned, error) { return a.buried(ctx) }),
+		reviews:    sync.OnceValues(func() (map[string]Entry, error) { return a.reviewed(ctx) }),
 	}
-	for place, err := range a.places(ctx) {
+	err := p.all(ctx)
+	return errors.Join(append(p.stays, err)...)
+}
+
+// pruner is one Prune.
+type pruner struct {
+	r          *Recorder
+	archive    *Archive
+	from       store.Remover
+	which      Pruning
+	gone       func(id string)
+	tombstones func() (map[string]Pruned, error) // of all ledgers, by session; read when somebody asks
+	reviews    func() (map[string]Entry, error)  // the last of each session; the same
+	batch      []Pruned                          // for the next tombstone
+	stays      []error                           // what does, and why
+}
+
+// all looks at every recording, and removes what is due.
+func (p *pruner) all(ctx context.Context) error {
+	for place, err := range p.archive.places(ctx) {
 		if err != nil {
 			return err
 		}
-		p, glass, err := a.prunable(ctx, idOf(place), which.Before)
-		if err == nil && p != nil && !which.Unreviewed {
-			err = owed(p.Session, glass, reviews)
-		}
-		if errors.Is(err, errNotProven) {
-			p, err = half(p, err, tombstones)
-		}
-		if err == nil && p != nil {
-			err = kept(ctx, remover, place)
-		}
+		due, err := p.due(ctx, place)
 		switch {
 		case err != nil:
-			failed = append(failed, fmt.Errorf("recording %s stays: %w", idOf(place), err))
+			p.stays = append(p.stays, fmt.Errorf("recording %s stays: %w", idOf(place), err))
 			continue
-		case p == nil:
+		case due == nil:
 			continue
-		case !which.Really:
-			gone(p.Session)
+		case !p.which.Really:
+			p.gone(due.Session)
 			continue
 		}
-		if batch = append(batch, *p); len(batch) == mostPruned {
-			if err := bury(); err != nil {
+		if p.batch = append(p.batch, *due); len(p.batch) == mostPruned {
+			if err := p.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	return errors.Join(append(failed, bury())...)
+	return p.flush(ctx)
+}
+
+// due returns what a tombstone says of a recording that is to be removed; nil of one whose time is
+// not over. The error is why one stays whose time is.
+func (p *pruner) due(ctx context.Context, place string) (*Pruned, error) {
+	due, glass, err := p.archive.prunable(ctx, idOf(place), p.which.Before)
+	if err == nil && due != nil && !p.which.Unreviewed {
+		err = owed(due.Session, glass, p.reviews)
+	}
+	if errors.Is(err, errNotProven) {
+		due, err = half(due, err, p.tombstones)
+	}
+	if err == nil && due != nil {
+		err = kept(ctx, p.from, place)
+	}
+	return due, err
+}
+
+// flush removes the batch, once a tombstone for it is in the store.
+func (p *pruner) flush(ctx context.Context) error {
+	if len(p.batch) == 0 {
+		return nil
+	}
+	if err := p.r.bury(ctx, p.batch); err != nil {
+		return err
+	}
+	for _, dead := range p.batch {
+		if err := p.r.remove(ctx, p.from, dead.Session); err != nil {
+			p.stays = append(p.stays, fmt.Errorf("recording %s: %w", dead.Session, err))
+			continue
+		}
+		p.gone(dead.Session)
+	}
+	p.batch = nil
+	return nil
 }
 
 // prunable returns what is to be said of a recording that may be removed, and whether glass was
@@ -113,7 +142,7 @@ func (a *Archive) prunable(ctx context.Context, id string, before time.Time) (p 
 	}, m.Session.BreakGlass, nil
 }
 
-// ErrOwed is returned, wrapped, for recordings that somebody must still look at.
+// ErrOwed is wrapped by the error of Prune for each recording that somebody must still look at.
 var ErrOwed = errors.New("its review is owed")
 
 // owed returns ErrOwed while nobody has signed a recording off who must: by the ledgers alone, as
