@@ -199,48 +199,58 @@ func (rec *recording) carry(n int) map[string][]byte {
 
 // trim reads slices, cuts them to their last whole line, and removes those that are
 // empty or segments already.
-func (rec *recording) trim(slices []int, noted []cut) error {
-	for i, n := range slices {
-		path := filepath.Join(rec.dir, sliceName(n))
+func (rec *recording) trim(numbers []int, noted []cut) error {
+	for i, n := range numbers {
 		if _, is := rec.cut(n); is {
-			if err := os.Remove(path); err != nil {
+			if err := os.Remove(filepath.Join(rec.dir, sliceName(n))); err != nil {
 				return err
 			}
 			continue
 		}
-		plain, err := os.ReadFile(path)
+		p := left{n: n}
+		if n <= len(noted) {
+			p.noted = &noted[n-1]
+		}
+		usable, err := rec.whole(&p, i == len(numbers)-1)
 		if err != nil {
 			return err
 		}
-		s, whole := account(plain, rec.carry(n))
-		// A crash tears the last line of the last slice; the rest is a disk's doing, or a power
-		// loss's: it takes what was noted already, or a slice and not the next.
-		last := i == len(slices)-1
-		lost := !last && (whole == 0 || whole < len(plain)) || bytes.IndexByte(plain[whole:], '\n') >= 0 || n <= len(noted) && int64(whole) < noted[n-1].Plain
-		if lost && !rec.torn {
-			if err := writeFile(filepath.Join(rec.dir, damagedName), nil); err != nil {
-				return err
-			}
-			rec.torn = true
-		}
-		if last && (whole == 0 || n == 1 && s.About == nil) {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-			continue
-		}
-		if whole < len(plain) {
-			if err := os.Truncate(path, int64(whole)); err != nil {
-				return err
-			}
-			failpoint("trimmed", path)
-		}
-		rec.plain = append(rec.plain, left{n: n, slice: s})
-		if n <= len(noted) {
-			rec.plain[len(rec.plain)-1].noted = &noted[n-1]
+		if usable {
+			rec.plain = append(rec.plain, p)
 		}
 	}
 	return nil
+}
+
+// whole reads a slice and cuts off what is no whole line. A crash tears the last line
+// of the last slice; the rest is a disk's doing, or a power loss's, which takes what was
+// noted already, or a slice and not the next: that is said. The last slice is removed
+// when nothing in it is of use.
+func (rec *recording) whole(p *left, last bool) (usable bool, err error) {
+	path := filepath.Join(rec.dir, sliceName(p.n))
+	plain, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	s, whole := account(plain, rec.carry(p.n))
+	rest := plain[whole:]
+	lost := !last && (whole == 0 || len(rest) > 0) || bytes.IndexByte(rest, '\n') >= 0 || p.noted != nil && int64(whole) < p.noted.Plain
+	if lost && !rec.torn {
+		if err := writeFile(filepath.Join(rec.dir, damagedName), nil); err != nil {
+			return false, err
+		}
+		rec.torn = true
+	}
+	if last && (whole == 0 || p.n == 1 && s.About == nil) {
+		return false, os.Remove(path)
+	}
+	p.slice = s
+	if len(rest) == 0 {
+		return true, nil
+	}
+	err = os.Truncate(path, int64(whole))
+	failpoint("trimmed", path)
+	return true, err
 }
 
 // ended reports whether the tape has an end.
