@@ -193,7 +193,7 @@ func (g *Group) Sync(f *os.File) error { return g.g.sync(f) }
 // Hold begins a commit, so that all others wait until it is over, and then for each other.
 func (g *Group) Hold() (release func()) {
 	c := &commit{turn: make(chan bool, 1)}
-	g.g.line(c)
+	g.g.queue(c)
 	return func() { g.g.lead(c) }
 }
 

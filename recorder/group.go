@@ -41,7 +41,7 @@ func (g *group) sync(files ...*os.File) error {
 		return syncEach(files)
 	}
 	c := &commit{files: files, turn: make(chan bool, 1)}
-	if !g.line(c) && !<-c.turn {
+	if !g.queue(c) && !<-c.turn {
 		return c.err
 	}
 	g.lead(c)
@@ -68,8 +68,8 @@ func (g *group) lead(c *commit) {
 	}
 }
 
-// line queues a commit, and reports whether it is first.
-func (g *group) line(c *commit) (first bool) {
+// queue lets a commit wait, and reports whether nobody leads one yet: then it is its caller's turn.
+func (g *group) queue(c *commit) (first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, c)

@@ -18,14 +18,11 @@ import (
 // makes the spool durable and cuts slices into segments, the sender brings the
 // segments to the store, in order.
 
-// How long an event may be on the spool before it is forced to the platter;
-// how many segments may wait for the store before new ones get larger, and how
-// large; how much of them may wait in memory.
 const (
-	syncEvery   = 200 * time.Millisecond
-	fewSegments = 2
-	largeSlice  = 8 << 20
-	mostHeld    = 512 << 10
+	syncEvery   = 200 * time.Millisecond // how long an event may be on the spool before it is forced to the platter
+	fewSegments = 2                      // that may wait for the store before new ones get larger,
+	largeSlice  = 8 << 20                // up to this many bytes
+	mostHeld    = 512 << 10              // bytes of a tape's segments that may wait in memory
 )
 
 // Tape is the recording of one running session. See session.Tape.
@@ -516,9 +513,9 @@ func (t *Tape) commit(old *os.File) error {
 	return err
 }
 
-// change puts the next slice in the place of the one that is written, and
-// returns that and what was written to it; nil when the tape is over. Whoever waits for a statement in it to
-// be durable waits no longer then (saveIn).
+// change puts the next slice in the place of the one that is written, and returns
+// that and what was written to it; nil when the tape is over. Whoever waits for a
+// statement in it to be durable waits no longer then (saveIn).
 func (t *Tape) change(next *os.File) (*os.File, slice, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()

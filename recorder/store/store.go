@@ -78,7 +78,7 @@ type Remover interface {
 type Historian interface {
 	// Traces returns the names directly in a folder at which more was done than one
 	// Put, sorted by name, and the folders in it, also those of which only deleted
-	// objects are left. Names are as in List.
+	// objects are left. Names are as in List. Errors: ErrTooMany, or the store's own.
 	Traces(ctx context.Context, folder string) (list []Trace, folders []string, err error)
 }
 
@@ -86,7 +86,7 @@ type Historian interface {
 type Trace struct {
 	Name     string
 	Deleted  bool      // a delete marker hides it
-	Revived  bool      // a delete marker did: something was put there again
+	Revived  bool      // a delete marker did, until something was put there again
 	Versions int       // that are there, without delete markers
 	Last     time.Time // when the newest version or delete marker was made
 	First    string    // the oldest version that is there; "" when there is none
