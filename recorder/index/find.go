@@ -95,7 +95,8 @@ type candidate struct {
 }
 
 // candidates yields the sessions that have all that is looked for, and of the text all
-// trigrams (text.go); with is whether the session of q.Before is one of them.
+// trigrams, or the pair or the one character that it is (text.go); with is whether the
+// session of q.Before is one of them.
 func (x *Index) candidates(ctx context.Context, q session.Query, with bool) iter.Seq2[candidate, error] {
 	return func(yield func(candidate, error) bool) {
 		below, err := x.below(ctx, q.Before.ID, with)

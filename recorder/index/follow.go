@@ -128,7 +128,8 @@ func (x *Index) inTurn(ctx context.Context, do func() error) error {
 }
 
 // follow looks at the last days, or at all of them when that is due and sweep
-// allows it, and reads a portion of the contents that are wanted.
+// allows it, and reads a portion of the contents that are wanted. A folder that
+// somebody filled stops nothing else: its ErrTooMany is returned when all is done.
 func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(done, total int)) error {
 	now := time.Now()
 	var last, all time.Time
@@ -142,28 +143,9 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 		return err
 	}
 	sweep = sweep && (now.Sub(all) >= x.o.SweepEvery || all.After(now))
-	days := lastDays(last, now)
-	var full error // said when all else is done: what somebody filled must not stop the index
-	if sweep {
-		all, err := x.archive().Days(ctx)
-		switch {
-		case errors.Is(err, recorder.ErrTooMany):
-			full = err
-		case err == nil:
-			err = x.forgetDays(ctx, all)
-			days = nil
-		}
-		if err != nil && full == nil {
-			return err
-		}
-		days = append(days, slices.DeleteFunc(all, func(day string) bool { return slices.Contains(days, day) })...)
-	}
-	if !sweep {
-		removed, err := x.removed(ctx, days, last, now)
-		if err != nil && !errors.Is(err, recorder.ErrTooMany) {
-			return err
-		}
-		days, full = append(days, removed...), err
+	days, full := x.days(ctx, sweep, last, now)
+	if full != nil && !errors.Is(full, recorder.ErrTooMany) {
+		return full
 	}
 	fresh, err := x.compare(ctx, days)
 	if err != nil && !errors.Is(err, recorder.ErrTooMany) {
@@ -173,7 +155,34 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 	if err := x.readManifests(ctx, fresh, progress); err != nil {
 		return err
 	}
-	err = x.use(func(db *sql.DB) error {
+	if err := x.looked(ctx, sweep, now); err != nil || !contents {
+		return errors.Join(full, err)
+	}
+	left, err := x.unread(ctx, portion)
+	if err == nil {
+		err = x.readContents(ctx, left, nil)
+	}
+	return errors.Join(full, err)
+}
+
+// days are those to look at now, newest first as far as that is known. An ErrTooMany comes with
+// those that are known in spite of it.
+func (x *Index) days(ctx context.Context, sweep bool, last, now time.Time) ([]string, error) {
+	days := lastDays(last, now)
+	if !sweep {
+		removed, err := x.removed(ctx, days, last, now)
+		return append(days, removed...), err
+	}
+	all, err := x.archive().Days(ctx)
+	if err == nil {
+		return all, x.forgetDays(ctx, all)
+	}
+	return append(days, slices.DeleteFunc(all, func(day string) bool { return slices.Contains(days, day) })...), err
+}
+
+// looked notes when the last days, and after a sweep all days, were looked at.
+func (x *Index) looked(ctx context.Context, sweep bool, now time.Time) error {
+	return x.use(func(db *sql.DB) error {
 		if sweep {
 			if _, err := db.ExecContext(ctx, "UPDATE sessions SET contents = ? WHERE contents = ?", unread, broken); err != nil {
 				return err // perhaps it was the store
@@ -184,14 +193,6 @@ func (x *Index) follow(ctx context.Context, sweep, contents bool, progress func(
 		}
 		return setMoment(ctx, db, followed, now)
 	})
-	if err != nil || !contents {
-		return errors.Join(full, err)
-	}
-	left, err := x.unread(ctx, portion)
-	if err == nil {
-		err = x.readContents(ctx, left, nil)
-	}
-	return errors.Join(full, err)
 }
 
 // removing is how long after its tombstone a recording may still be about to be removed.
@@ -451,30 +452,9 @@ func (x *Index) each(ctx context.Context, ids []string, workers int, progress fu
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	next, found := make(chan string), make(chan change)
-	var busy sync.WaitGroup
-	defer busy.Wait()
+	found, ended := several(ctx, ids, workers, read)
+	defer ended()
 	defer cancel()
-	for range min(workers, len(ids)) {
-		busy.Go(func() {
-			for id := range next {
-				select {
-				case found <- read(ctx, id):
-				case <-ctx.Done():
-				}
-			}
-		})
-	}
-	busy.Go(func() {
-		defer close(next)
-		for _, id := range ids {
-			select {
-			case next <- id:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
 	var batch []change
 	weight, failures := 0, 0
 	for done := 1; done <= len(ids); done++ {
@@ -512,6 +492,35 @@ func (x *Index) each(ctx context.Context, ids []string, workers int, progress fu
 	return nil
 }
 
+// several has so many read recordings at once, until ctx ends. What they found comes in
+// any order; ended waits for them.
+func several(ctx context.Context, ids []string, workers int, read func(ctx context.Context, id string) change) (found <-chan change, ended func()) {
+	next, results := make(chan string), make(chan change)
+	var busy sync.WaitGroup
+	for range min(workers, len(ids)) {
+		busy.Go(func() {
+			for id := range next {
+				select {
+				case results <- read(ctx, id):
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	busy.Go(func() {
+		defer close(next)
+		for _, id := range ids {
+			select {
+			case next <- id:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return results, busy.Wait
+}
+
+// apply writes changes, all of them or none.
 func apply(ctx context.Context, db *sql.DB, batch []change) error {
 	if len(batch) == 0 {
 		return nil

@@ -8,8 +8,8 @@
 // readable as the recordings were for who made it, so that the file is for its
 // owner alone.
 //
-// What is looked for is a plain piece of text. Nothing in it is special, and case
-// and white space do not matter (text.go).
+// What is looked for is a plain piece of text. Nothing in it is special; case, white
+// space and how accents are encoded do not matter (text.go).
 package index
 
 import (
@@ -32,7 +32,7 @@ import (
 )
 
 // version is that of the schema, and of how texts are read off a tape. A file of
-// another one is left alone, and removed.
+// another one is never read, and removed.
 const version = 2
 
 // Options is what an Index needs.
