@@ -41,8 +41,9 @@ func TestNewKeysAllTheTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if most := 101 + int64(time.Since(began)/(50*time.Millisecond)); n.Load() > most {
-		t.Errorf("%d exchanges of keys, more than %d", n.Load(), most)
+	got := n.Load() // before the clock: one more may come in between
+	if most := 101 + int64(time.Since(began)/(50*time.Millisecond)); got > most {
+		t.Errorf("%d exchanges of keys, more than %d", got, most)
 	}
 	if out, _, _ := result(t, c, "whoami", nil); !strings.Contains(out, "alice") {
 		t.Errorf("in between she reads %q", out)
