@@ -128,7 +128,7 @@ func (c *connection) proven(_ ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 		return nil, c.refuseCertificate(err)
 	}
 	if err := c.countIn(who); err != nil {
-		c.logInNoMore(err)
+		c.refusePerson(err)
 		return nil, banner(err, err.Error())
 	}
 	who.Credential.From = c.from
@@ -166,7 +166,7 @@ func banner(err error, text string) error {
 // last prompt: that is what OpenSSH shows always.
 type turned struct {
 	error
-	cause string // for the Meter
+	cause string // for the Meter; empty when it has heard of it
 }
 
 // countIn lets a person in who is not here too often already. What they came with
@@ -176,6 +176,15 @@ func (c *connection) countIn(who session.Identity) error {
 		return turned{fmt.Errorf("you have %d connections here, and that is all that one person can have; close some first", n), refusedPerson}
 	}
 	return nil
+}
+
+// refusePerson refuses them a login, too, which would be as much in vain. It is noted
+// here, once: a script leaves after the certificate.
+func (c *connection) refusePerson(err error) {
+	if c.endLogin(turned{err, ""}) == nil {
+		c.server.Log.Info("connection refused", "from", c.from, "error", err)
+		c.server.turnedAway(c.from, refusedPerson, err)
+	}
 }
 
 // login asks for the code of a browser login. key is the one this connection
@@ -212,7 +221,7 @@ var ErrNoCodeYet = errors.New("open the link first; the code is on the page you 
 // the person must read is in the prompt: OpenSSH drops the instruction
 // under LogLevel=ERROR.
 func (c *connection) signIn(key ssh.PublicKey, ask ssh.KeyboardInteractiveChallenge) (session.Identity, error) {
-	if err := c.logInNoMore(errors.New("this login is over; connect again for a new link")); err != nil {
+	if err := c.endLogin(errors.New("this login is over; connect again for a new link")); err != nil {
 		return session.Identity{}, err
 	}
 	if c.server.Logins == nil {
@@ -261,14 +270,16 @@ func (c *connection) leaves(err error, ask ssh.KeyboardInteractiveChallenge) err
 		cause = t.cause
 		ask("", "", []string{"twokey: " + text + "\nPress Enter to leave. "}, []bool{true})
 	}
-	c.server.Log.Info("login failed", "from", c.from, "error", err)
-	c.server.turnedAway(c.from, cause, err)
+	if cause != "" {
+		c.server.Log.Info("login failed", "from", c.from, "error", err)
+		c.server.turnedAway(c.from, cause, err)
+	}
 	return banner(err, text)
 }
 
-// logInNoMore is nil once, unless there was a reason before: a client that failed
-// starts again with a new connection.
-func (c *connection) logInNoMore(why error) (before error) {
+// endLogin allows this connection no other login, and returns why it had none before:
+// nil the first time. A client that failed starts again with a new connection.
+func (c *connection) endLogin(why error) (before error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, c.entry.over = c.entry.over, why

@@ -34,7 +34,7 @@ type connection struct {
 	began    time.Time
 	ctx      context.Context // ends with the connection
 	end      context.CancelFunc
-	peer     func() pinger // nil until the handshake has ended; set when it begins
+	peer     func() pinger // who answers at the other end, nil until the handshake has ended; set when that begins
 
 	stage stage   // guarded by server.roll.mu
 	owner account // whose connection it is, for counting alone; guarded by server.roll.mu

@@ -2,7 +2,6 @@ package bastion_test
 
 import (
 	"net"
-	"slices"
 	"sync"
 	"testing"
 
@@ -34,10 +33,17 @@ func (m *meter) Ended(s session.Summary) {
 	m.hear("ended " + string(s.Cause.Code) + ", " + opened)
 }
 
-func (m *meter) has(what string) bool {
+func (m *meter) has(what string) bool { return m.count(what) > 0 }
+
+func (m *meter) count(what string) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Contains(m.heard, what)
+	for _, h := range m.heard {
+		if h == what {
+			n++
+		}
+	}
+	return n
 }
 
 // Everything that is refused and everything that ends is counted, without a ledger too.

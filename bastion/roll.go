@@ -164,7 +164,8 @@ func anyone(*connection) bool { return true }
 // evict makes room among some strangers of one stage: the one who came first of
 // those from the most crowded place goes. So whoever is in the middle of a login is
 // not disturbed by any number of silent ones, and whoever comes from a place of
-// their own by no number of others from one. It reports whether there was one. The caller holds mu.
+// their own by no number of others from one. It reports whether anybody went. The caller
+// holds mu.
 func (r *roll) evict(at stage, of func(*connection) bool) bool {
 	var out *connection
 	for c := range r.conns {

@@ -420,8 +420,8 @@ func TestOnePersonCannotFillTheHouse(t *testing.T) {
 	if _, err := ssh.Dial("tcp", h.addr, config); err == nil || !strings.Contains(banners.String(), "close some first\nPress Enter") || strings.Contains(banners.String(), "Sign in at") {
 		t.Errorf("%v; with a terminal she reads %q", err, &banners)
 	}
-	if !m.has("refused person") || m.has("refused certificate") {
-		t.Errorf("counted: %s", m.heard)
+	if n := m.count("refused person"); n != 3 || m.has("refused certificate") {
+		t.Errorf("three were turned away; counted %d: %s", n, m.heard)
 	}
 	if out, _, _ := h.run(bob, "lobby", "whoami"); !strings.Contains(out, "bob") {
 		t.Error("bob was disturbed")
