@@ -29,7 +29,7 @@ import (
 // of the machine may read it. Whoever opens it first binds the login to their browser,
 // and could sign in as themselves, so that somebody else works under their name. So a
 // code counts only when it comes from this user's own program or, where the system
-// does not tell, when the person has said that it is the one on their page.
+// does not tell, when the person has said that it is the one that their page showed.
 
 // answering reports whether this process was started to answer, and does so.
 func answering(args []string) (status int, is bool) {
@@ -84,7 +84,7 @@ func wait(ctx context.Context, heard <-chan heardCode, typed <-chan string, say 
 				return h.code, nil
 			}
 			offered = h.code
-			fmt.Fprintf(say, "%s, says a browser on this machine.\nIf that is the code on your page, press Enter; if your page shows none, Ctrl-C: ", offered)
+			fmt.Fprintf(say, "%s, says a browser on this machine.\nIf that is the code that your page showed, press Enter; if it showed another or none, Ctrl-C: ", offered)
 		case line, ok := <-typed:
 			if ok && line == "" {
 				return offered, nil
@@ -147,7 +147,7 @@ type heardCode struct {
 	sure bool // from a program of this user's
 }
 
-// ear hears the code of one login. It is on an address that only this machine
+// ear hears the code of one login. It listens on an address that only this machine
 // reaches, knows the login that is meant, and hands over one code; what it hears is
 // worth nothing without the connection that has proven the key.
 type ear struct {
@@ -205,7 +205,7 @@ func (l *ear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
-	donePage.Execute(w, nil)
+	donePage.Execute(w, known)
 	select {
 	case l.code <- heardCode{q.Get("code"), known}:
 	default: // it has one
@@ -221,9 +221,10 @@ func (l *ear) whose(r *http.Request) (uid int, known bool) {
 	return l.owner(from, l.door.Addr().(*net.TCPAddr).AddrPort())
 }
 
+// donePage takes the place of the page that showed the code. It does not repeat it.
 var donePage = template.Must(template.New("done").Parse(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Back to the terminal · twokey</title></head>
-<body><main><h1>Back to the terminal</h1><p>It has the code and goes on. You can close this page.</p></main></body></html>
+<body><main><h1>Back to the terminal</h1><p>{{if .}}It has the code and goes on.{{else}}It asks you whether the code is yours.{{end}} You can close this page.</p></main></body></html>
 `))
 
 // noBrowser is the value of inLogin when none is to be opened.

@@ -147,14 +147,18 @@ func (f inFiles) ready() error {
 		return err
 	}
 	dir := filepath.Dir(f.key)
+	try := filepath.Join(dir, ".twokey-try")
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
-		err = replaceFile(filepath.Join(dir, ".twokey-try"), []byte("twokey login\n"))
+		err = replaceFile(try, []byte("twokey login\n"))
+	}
+	if err == nil {
+		err = os.Remove(try)
 	}
 	if err != nil {
 		return fmt.Errorf("the key could not be kept in %s; name another file with --out: %w", dir, err)
 	}
-	return os.Remove(filepath.Join(dir, ".twokey-try"))
+	return nil
 }
 
 // keep writes the certificate last and takes the old one away first: one that

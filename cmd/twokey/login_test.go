@@ -127,7 +127,7 @@ func TestAnotherUsersCodeIsNotHeard(t *testing.T) {
 }
 
 // Where the system does not tell whose program it was, the person says that the code is
-// the one on their page.
+// the one that their page showed.
 func TestACodeOfNobodyKnownIsAskedFor(t *testing.T) {
 	for _, c := range []struct{ typed, want string }{{"", "123456"}, {"654321", "654321"}} {
 		heard, typed, screen := make(chan heardCode), make(chan string, 1), &bytes.Buffer{}
@@ -149,7 +149,11 @@ func TestACodeOfNobodyKnownIsAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	page, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	if err != nil || !strings.Contains(string(page), "It asks you whether") {
+		t.Errorf("%v: %s", err, page)
+	}
 	if heard := <-e.code; heard.sure {
 		t.Error("sure of somebody whom nobody knows")
 	}
