@@ -24,7 +24,8 @@ const (
 	lastPause  = 2 * time.Second
 )
 
-// errTaken is wrapped by put for a name under which other bytes lie, for ever.
+// errTaken is wrapped by put for a name under which other bytes lie: for ever, as no
+// object is ever changed.
 var errTaken = errors.New("the store holds something else")
 
 // put stores an object. That the very same bytes are there already is success:

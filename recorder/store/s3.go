@@ -99,7 +99,7 @@ func NewS3(c S3Config) (*S3, error) {
 	}, nil
 }
 
-// room is that for a listing.
+// room returns what one listing may hold, of which nothing is taken yet.
 func (s *S3) room(folder string) *room {
 	r := s.listing
 	r.folder = folder
@@ -135,7 +135,7 @@ type boundedBody struct {
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("an answer of the store: %w", ErrTooMany)
+		return 0, fmt.Errorf("the store's answer is longer than %d MiB: %w", maxAnswer>>20, ErrTooMany)
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
 	b.left -= n
