@@ -31,6 +31,7 @@ func TestEveryTornLine(t *testing.T) {
 	tape := begin(t, r, want)
 	appendAll(t, tape, story()...)
 	appendAll(t, tape, out(20*time.Millisecond, "half a rune: \xe2\x82"))
+	quiet(t, from)
 	slice := filepath.Join("spool", want.ID, "00000002.cast")
 	whole, err := os.ReadFile(filepath.Join(from, slice))
 	if err != nil {
@@ -67,6 +68,16 @@ func TestEveryTornLine(t *testing.T) {
 	closed(t, r)
 }
 
+// quiet waits until the store has the ledger of a bastion that runs: until then its state
+// directory changes while it is copied.
+func quiet(t *testing.T, dir string) {
+	t.Helper()
+	eventually(t, "the ledger is in the store", func() bool {
+		waiting, err := os.ReadDir(filepath.Join(dir, "ledger"))
+		return err == nil && len(waiting) == 0
+	})
+}
+
 // What no crash leaves, a bad disk does: a line in the middle that is none. What stands before it is
 // sealed, and the manifest says that there was more.
 func TestDamageInTheMiddleIsSaid(t *testing.T) {
@@ -80,6 +91,7 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 	for i := range 100 {
 		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
 	}
+	quiet(t, from)
 	slice := filepath.Join("spool", want.ID, "00000002.cast")
 	whole, err := os.ReadFile(filepath.Join(from, slice))
 	if err != nil {
@@ -136,6 +148,7 @@ func TestASliceThatLostItsLinesIsSaid(t *testing.T) {
 	for i := range 100 {
 		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
 	}
+	quiet(t, from)
 	spool := filepath.Join("spool", want.ID)
 	whole, err := os.ReadFile(filepath.Join(from, spool, "00000002.cast"))
 	if err != nil {

@@ -74,6 +74,7 @@ func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
 	r := newRecorder(t, o)
 	want := request()
 	tape := begin(t, r, want)
+	quiet(t, o.Dir)
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
 	var full error
