@@ -1,6 +1,7 @@
 package recorder_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -123,4 +124,38 @@ func TestPruneKeepsWhatIsToBeReviewed(t *testing.T) {
 	if ids, err := prune(true); len(ids) != 5 || err != nil {
 		t.Errorf("with all: %q, %v", ids, err)
 	}
+}
+
+// stubborn is a store that does not remove one object.
+type stubborn struct {
+	*storetest.Memory
+	keeps string
+}
+
+func (s stubborn) Remove(ctx context.Context, name string) error {
+	if name == s.keeps {
+		return errors.New("not today")
+	}
+	return s.Memory.Remove(ctx, name)
+}
+
+// What the store does not remove is named, and goes the next time, behind its tombstone.
+func TestPruneNamesWhatTheStoreKeeps(t *testing.T) {
+	l := record(t, 2)
+	s := l.Clone()
+	o := options(memoryDir(t), stubborn{s, l.segment(0, 2)})
+	prune := func() (ids []string, err error) {
+		r := newRecorder(t, o)
+		defer closed(t, r)
+		err = r.Prune(t.Context(), recorder.Pruning{Before: time.Now().Add(time.Minute), Really: true}, func(id string) { ids = append(ids, id) })
+		return ids, err
+	}
+	if ids, err := prune(); !slices.Equal(ids, l.ids[1:]) || err == nil || !strings.Contains(err.Error(), l.ids[0]+": not today") {
+		t.Errorf("%q, %v", ids, err)
+	}
+	o.Store = s
+	if ids, err := prune(); !slices.Equal(ids, l.ids[:1]) || err != nil {
+		t.Errorf("the next time: %q, %v", ids, err)
+	}
+	proven(t, recorder.OpenArchive(s, trusted(), nil))
 }
