@@ -166,6 +166,13 @@ func (r *row) draw(b *strings.Builder, x, end int) {
 	if r.fill == 0 {
 		stop = min(end, max(r.used, x)) // the rest is as blank as the terminal's own
 	}
+	if x < stop && stop <= len(r.plain) && r.fill == 0 {
+		b.Grow(stop - x)
+		for _, c := range r.plain[x:stop] {
+			b.WriteByte(max(c, ' ')) // 0 is blank, and nothing else is below
+		}
+		return
+	}
 	for ; x < stop; x++ {
 		c := r.at(x)
 		if look := c.style.legible(); look != pen {

@@ -25,6 +25,9 @@ const frameInterval = time.Second / 30
 // key is answered as soon as ever.
 const floodInterval = time.Second / 10
 
+// echoWait is how long a change waits for what comes with it: a key and its echo are one frame.
+const echoWait = 5 * time.Millisecond
+
 // SeatTerminal is the shadow's terminal.
 type SeatTerminal struct {
 	In     io.Reader // keys
@@ -381,6 +384,10 @@ func (u *seatUI) paint(done <-chan struct{}) (err error) {
 		case <-done:
 			return u.farewell(shown)
 		case <-changed:
+			select {
+			case <-done: // its last frame is next
+			case <-time.After(echoWait):
+			}
 		case <-u.touched:
 		case <-tick.C:
 		}

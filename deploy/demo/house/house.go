@@ -109,7 +109,7 @@ func (h *House) Start(ctx context.Context, say func(format string, args ...any))
 }
 
 func (h *House) startStore(ctx context.Context) error {
-	_, err := h.Run(ctx, "s3", h.s3, h.Bin("versitygw"), "--quiet", "--port", h.s3, "--access", s3Access, "--secret", s3Secret,
+	_, err := h.Run(ctx, "s3", h.s3, h.Bin("versitygw"), "--quiet", "--keep-alive", "--port", h.s3, "--access", s3Access, "--secret", s3Secret,
 		"posix", "--versioning-dir", h.Path("s3-versions"), h.Path("s3"))
 	return err
 }

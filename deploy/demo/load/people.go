@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -23,12 +26,18 @@ import (
 // site is the bastion and who comes to it.
 type site struct {
 	house      *house.House
-	alice, bob ssh.Signer // key and certificate
+	alice, bob account
+}
+
+// account is what somebody comes with who has logged in.
+type account struct {
+	ssh.Signer // with the certificate
+	key        ssh.Signer
 }
 
 func newSite(ctx context.Context, h *house.House) (*site, error) {
 	s := &site{house: h}
-	for name, to := range map[string]*ssh.Signer{"alice": &s.alice, "bob": &s.bob, "dave": nil} {
+	for name, to := range map[string]*account{"alice": &s.alice, "bob": &s.bob, "dave": nil} {
 		if err := h.LogIn(ctx, name); err != nil {
 			return nil, err
 		}
@@ -44,29 +53,62 @@ func newSite(ctx context.Context, h *house.House) (*site, error) {
 }
 
 // certified reads a key with the certificate beside it.
-func certified(path string) (ssh.Signer, error) {
+func certified(path string) (account, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return account{}, err
 	}
 	key, err := ssh.ParsePrivateKey(text)
 	if err != nil {
-		return nil, err
+		return account{}, err
 	}
 	line, err := os.ReadFile(path + "-cert.pub")
 	if err != nil {
-		return nil, err
+		return account{}, err
 	}
 	public, _, _, _, err := ssh.ParseAuthorizedKey(line)
 	if err != nil {
-		return nil, err
+		return account{}, err
 	}
 	cert, ok := public.(*ssh.Certificate)
 	if !ok {
-		return nil, fmt.Errorf("%s-cert.pub holds no certificate", path)
+		return account{}, fmt.Errorf("%s-cert.pub holds no certificate", path)
 	}
-	return ssh.NewCertSigner(cert, key)
+	signer, err := ssh.NewCertSigner(cert, key)
+	return account{signer, key}, err
 }
+
+// another gives the n-th person of a crowd the certificate that the bastion would give them: that
+// of somebody who has logged in, for another account. A thousand logins would take an hour.
+func (s *site) another(who account, n int) (ssh.Signer, error) {
+	text, err := os.ReadFile(s.house.Path("etc", "keys", "user_ca"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := ssh.ParsePrivateKey(text)
+	if err != nil {
+		return nil, err
+	}
+	cert := *who.PublicKey().(*ssh.Certificate)
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(cert.Extensions[identity]), &claims); err != nil {
+		return nil, err
+	}
+	claims["subject"] = fmt.Sprint(claims["subject"], "-", n)
+	changed, err := json.Marshal(claims)
+	if err != nil {
+		return nil, err
+	}
+	cert.Extensions = maps.Clone(cert.Extensions)
+	cert.Extensions[identity] = string(changed)
+	if err := cert.SignCert(rand.Reader, ca); err != nil {
+		return nil, err
+	}
+	return ssh.NewCertSigner(&cert, who.key)
+}
+
+// identity is the extension that says who somebody is.
+const identity = "identity@twokey"
 
 // address is one of many on this machine: the n-th person's.
 func address(network byte, n int) *net.TCPAddr {
@@ -243,14 +285,22 @@ func (s *site) openPair(ctx context.Context, n int) (p pair, err error) {
 			p.close()
 		}
 	}()
-	if p.alice, err = s.open(ctx, s.alice, address(1, n), "orders+write", "--reason load"); err != nil {
+	engineer, err := s.another(s.alice, n)
+	if err != nil {
+		return p, err
+	}
+	shadow, err := s.another(s.bob, n)
+	if err != nil {
+		return p, err
+	}
+	if p.alice, err = s.open(ctx, engineer, address(1, n), "orders+write", "--reason load"); err != nil {
 		return p, err
 	}
 	code, err := p.alice.await(ctx, codePattern, time.Minute)
 	if err != nil {
 		return p, err
 	}
-	if p.bob, err = s.open(ctx, s.bob, address(2, n), "bastion", "shadow "+code); err != nil {
+	if p.bob, err = s.open(ctx, shadow, address(2, n), "bastion", "shadow "+code); err != nil {
 		return p, err
 	}
 	_, err = p.alice.await(ctx, prompt, time.Minute)
