@@ -18,8 +18,10 @@ import (
 // This file is a house full of people: each in a psql of their own, recorded,
 // with a shadow at a seat, typing as people type.
 
-// How people type: a line at a time, then they read and think.
+// How people type: a line at a time, then they read and think. In the end they
+// leave one by one: five hundred who leave in one second are another test.
 const (
+	leaving     = 30 * time.Second
 	betweenKeys = 200 * time.Millisecond
 	leastPause  = 6 * time.Second
 	mostPause   = 16 * time.Second
@@ -103,7 +105,7 @@ func broken(people []*visitor) error {
 func (v *visitor) work(ctx context.Context, until time.Time) error {
 	for pause := time.Duration(rand.Int64N(int64(mostPause))); ; pause = leastPause + time.Duration(rand.Int64N(int64(mostPause-leastPause))) {
 		if time.Now().Add(pause).After(until) {
-			time.Sleep(time.Until(until))
+			time.Sleep(time.Until(until) + time.Duration(rand.Int64N(int64(leaving))))
 			break
 		}
 		time.Sleep(pause)
