@@ -24,7 +24,8 @@ type launcher struct {
 	cmd   *exec.Cmd
 	line  *net.UnixConn
 	group *group        // nil: it has none
-	gone  chan struct{} // closed when it has ended and been waited for
+	over  chan struct{} // closed when it has ended: its number may soon be another's
+	gone  chan struct{} // closed when nothing of it is left, its control group neither
 }
 
 // Patience with a launcher, and how long until the next one is born: those who
@@ -86,7 +87,7 @@ func (c *Cage) born() (*launcher, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	l := &launcher{cmd: exec.Command("/proc/self/exe"), line: ours, gone: make(chan struct{})}
+	l := &launcher{cmd: exec.Command("/proc/self/exe"), line: ours, over: make(chan struct{}), gone: make(chan struct{})}
 	l.cmd.Args = []string{launch.Name, string(birth)}
 	l.cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // not psql's
 	l.cmd.Dir = "/"
@@ -103,6 +104,7 @@ func (c *Cage) born() (*launcher, error) {
 	// Waited for by whoever reads gone; it ends with the process.
 	go func() {
 		l.cmd.Wait()
+		close(l.over)
 		if l.group != nil {
 			l.group.end()
 		}
@@ -193,7 +195,7 @@ func (l *launcher) end() {
 // kill ends it and waits, also as psql. It leads a process group of its own.
 func (l *launcher) kill() {
 	select {
-	case <-l.gone:
+	case <-l.over:
 	default:
 		unix.Kill(-l.cmd.Process.Pid, unix.SIGKILL)
 		if l.group != nil {
