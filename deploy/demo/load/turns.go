@@ -72,7 +72,8 @@ func turns(ctx context.Context, p plan, s *site) error {
 			return good(*into), err
 		}, func() error { return fmt.Errorf("left behind: %s; before: %s", after, before) })
 	}
-	if err := settled(func(t traces) bool { return t.processes <= 2 && t.roles == 0 }, &before); err != nil {
+	// Between sessions the bastion has two processes: what reads statements, and the launcher of the next psql.
+	if err := settled(func(t traces) bool { return t.processes == 2 && t.roles == 0 }, &before); err != nil {
 		return err
 	}
 	began := time.Now()
