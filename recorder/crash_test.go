@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twokey/twokey/recorder"
+	"github.com/twokey/twokey/recorder/store"
 	"github.com/twokey/twokey/recorder/store/storetest"
 	"github.com/twokey/twokey/session"
 )
@@ -78,12 +79,12 @@ func quiet(t *testing.T, dir string) {
 	})
 }
 
-// What no crash leaves, a bad disk does: a line in the middle that is none. What stands before it is
-// sealed, and the manifest says that there was more.
-func TestDamageInTheMiddleIsSaid(t *testing.T) {
-	s := storetest.NewFaulty(t)
-	from := memoryDir(t)
-	o := options(from, s)
+// hundredLines is a store, a bastion's directory as it is while a session of a hundred lines runs
+// there, and the session's ID. The session ends with the test.
+func hundredLines(t *testing.T) (s *storetest.Faulty, dir, id string) {
+	t.Helper()
+	s, dir = storetest.NewFaulty(t), memoryDir(t)
+	o := options(dir, s)
 	o.SegmentEvery = time.Hour
 	r := newRecorder(t, o)
 	want := request()
@@ -91,8 +92,39 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 	for i := range 100 {
 		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
 	}
-	quiet(t, from)
-	slice := filepath.Join("spool", want.ID, "00000002.cast")
+	quiet(t, dir)
+	t.Cleanup(func() {
+		sealTape(t, tape, want.ID, time.Second)
+		if err := r.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, dir, want.ID
+}
+
+// recovered starts a bastion on what another left: the recording must be proven, unclean, and
+// damaged or not.
+func recovered(t *testing.T, dir string, s store.Store, id string, damaged bool) *recorder.Archive {
+	t.Helper()
+	r := newRecorder(t, options(dir, s))
+	if err := r.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, r)
+	a := recorder.OpenArchive(s, trusted(), nil)
+	proven(t, a, id)
+	report, err := a.Check(t.Context(), id)
+	if err != nil || slices.Contains(report.Manifest.Flags, "damaged") != damaged || !slices.Contains(report.Manifest.Flags, "unclean") {
+		t.Errorf("%v, %v", report.Manifest.Flags, err)
+	}
+	return a
+}
+
+// What no crash leaves, a bad disk does: a line in the middle that is none. What stands before it is
+// sealed, and the manifest says that there was more.
+func TestDamageInTheMiddleIsSaid(t *testing.T) {
+	s, from, id := hundredLines(t)
+	slice := filepath.Join("spool", id, "00000002.cast")
 	whole, err := os.ReadFile(filepath.Join(from, slice))
 	if err != nil {
 		t.Fatal(err)
@@ -115,41 +147,19 @@ func TestDamageInTheMiddleIsSaid(t *testing.T) {
 			if err := errors.Join(os.CopyFS(dir, os.DirFS(from)), os.WriteFile(filepath.Join(dir, slice), c.change(bytes.Clone(whole)), 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			r := newRecorder(t, options(dir, copied))
-			if err := r.Recover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			closed(t, r)
-			a := recorder.OpenArchive(copied, trusted(), nil)
-			proven(t, a, want.ID)
-			report, err := a.Check(t.Context(), want.ID)
-			if err != nil || slices.Contains(report.Manifest.Flags, "damaged") != c.damaged || !slices.Contains(report.Manifest.Flags, "unclean") {
-				t.Errorf("%v, %v", report.Manifest.Flags, err)
-			}
-			if got := bytesOf(read(t, a, want.ID), session.Output); !c.nothing && (!bytes.HasPrefix(got, []byte("line 0\r\nline 1\r\n")) || len(got) < 200) {
+			a := recovered(t, dir, copied, id, c.damaged)
+			if got := bytesOf(read(t, a, id), session.Output); !c.nothing && (!bytes.HasPrefix(got, []byte("line 0\r\nline 1\r\n")) || len(got) < 200) {
 				t.Errorf("what stood before it: %q", got)
 			}
 		})
 	}
-	sealTape(t, tape, want.ID, time.Second)
-	closed(t, r)
 }
 
 // A power loss takes from a slice what had not reached the disk, and may leave the one after it:
 // also when that begins where a line does, the manifest says that there was more.
 func TestASliceThatLostItsLinesIsSaid(t *testing.T) {
-	s := storetest.NewFaulty(t)
-	from := memoryDir(t)
-	o := options(from, s)
-	o.SegmentEvery = time.Hour
-	r := newRecorder(t, o)
-	want := request()
-	tape := begin(t, r, want)
-	for i := range 100 {
-		appendAll(t, tape, out(time.Duration(i)*time.Millisecond, fmt.Sprintf("line %d\r\n", i)))
-	}
-	quiet(t, from)
-	spool := filepath.Join("spool", want.ID)
+	s, from, id := hundredLines(t)
+	spool := filepath.Join("spool", id)
 	whole, err := os.ReadFile(filepath.Join(from, spool, "00000002.cast"))
 	if err != nil {
 		t.Fatal(err)
@@ -179,21 +189,9 @@ func TestASliceThatLostItsLinesIsSaid(t *testing.T) {
 				os.WriteFile(filepath.Join(dir, spool, "segments.jsonl"), append(journal, c.noted...), 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			r := newRecorder(t, options(dir, copied))
-			if err := r.Recover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			closed(t, r)
-			a := recorder.OpenArchive(copied, trusted(), nil)
-			proven(t, a, want.ID)
-			report, err := a.Check(t.Context(), want.ID)
-			if err != nil || slices.Contains(report.Manifest.Flags, "damaged") != c.damaged || !slices.Contains(report.Manifest.Flags, "unclean") {
-				t.Errorf("%v, %v", report.Manifest.Flags, err)
-			}
+			recovered(t, dir, copied, id, c.damaged)
 		})
 	}
-	sealTape(t, tape, want.ID, time.Second)
-	closed(t, r)
 }
 
 // A recording of which a bad disk has left nothing that can be finished stays where it is, is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,6 +68,9 @@ func TestCauseOfTheEndWithoutADisk(t *testing.T) {
 // on the disk all the same, for the next process should this one die, and with
 // room on the disk the recording is completed, by either.
 func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
+	if !mayMount(t) {
+		return
+	}
 	disk := smallDisk(t)
 	s := storetest.NewMemory(t)
 	o := options(filepath.Join(disk, "state"), s)
@@ -110,11 +114,37 @@ func TestCauseOfTheEndOnAFullDisk(t *testing.T) {
 	saysKilled(t, recorder.OpenArchive(s, trusted(), nil), want.ID)
 }
 
+// mayMount reports whether this process can mount what a test needs, as root does. For anybody
+// else the test runs in a process that is root of mounts of its own (user_namespaces(7)), and this
+// is false when that has passed. Only a kernel that gives nobody such a namespace leaves it untried,
+// and never in CI.
+func mayMount(t *testing.T) bool {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return true
+	}
+	own := exec.Command(os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
+	own.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := own.CombinedOutput()
+	var failed *exec.ExitError
+	switch {
+	case err != nil && !errors.As(err, &failed) && os.Getenv("CI") == "":
+		t.Skip("NOT TRIED: only root can mount here: ", err)
+	case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
+		t.Fatalf("in a namespace of its own: %v\n%s", err, out)
+	}
+	return false
+}
+
 // smallDisk mounts a file system of 1 MiB.
 func smallDisk(t *testing.T) string {
 	dir := memoryDir(t)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skip("only root can mount the small disk that is to be full: ", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -167,22 +197,15 @@ func TestFailedWriteIsFinal(t *testing.T) {
 // The disk becomes read-only, as file systems do after an error: no session begins,
 // the one that runs stops, and what it has is stored once the disk is back.
 func TestDiskReadOnly(t *testing.T) {
+	if !mayMount(t) {
+		return
+	}
 	s := storetest.NewMemory(t)
 	o := options(memoryDir(t), s)
 	r := newRecorder(t, o)
 	want := request()
 	tape := begin(t, r, want)
-	switch err := syscall.Mount(o.Dir, o.Dir, "", syscall.MS_BIND, ""); {
-	case err != nil && os.Getuid() != 0:
-		t.Skip("only root can make a disk read-only: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	back := sync.OnceFunc(func() { syscall.Unmount(o.Dir, syscall.MNT_DETACH) })
-	defer back()
-	if err := syscall.Mount("", o.Dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	back := readOnly(t, o.Dir)
 	appendAll(t, tape, out(1, "before")) // this file was open
 	eventually(t, "the tape knows that no slice can follow", func() bool { return errors.Is(tape.Health().Err, syscall.EROFS) })
 	if err := tape.Append(out(2, "after")); !errors.Is(err, syscall.EROFS) {
@@ -203,17 +226,33 @@ func TestDiskReadOnly(t *testing.T) {
 
 // A disk that has become read-only takes nothing any more, whatever syncfs says of it.
 func TestAReadOnlyDiskIsNotSynced(t *testing.T) {
+	if !mayMount(t) {
+		return
+	}
 	dir := memoryDir(t)
 	if err := recorder.SyncDisk(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(syscall.Mount(dir, dir, "", syscall.MS_BIND, ""), syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, "")); err != nil {
-		t.Skip("only root can make a disk read-only: ", err)
-	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	readOnly(t, dir)
 	if err := recorder.SyncDisk(dir); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("it is synced: %v", err)
 	}
+}
+
+// readOnly makes a directory read-only, with what is mounted there, until back or the test's end.
+func readOnly(t *testing.T, dir string) (back func()) {
+	t.Helper()
+	var is syscall.Statfs_t
+	if err := errors.Join(syscall.Mount(dir, dir, "", syscall.MS_BIND, ""), syscall.Statfs(dir, &is)); err != nil {
+		t.Fatal(err)
+	}
+	back = sync.OnceFunc(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	t.Cleanup(back)
+	kept := uintptr(is.Flags) & (syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC) // which only the machine's root may take away
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY|kept, ""); err != nil {
+		t.Fatal(err)
+	}
+	return back
 }
 
 // The place of an entry is on the disk before the entry leaves it for the store: else a

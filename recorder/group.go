@@ -19,13 +19,26 @@ const fewCallers = 3
 // group commits what is on the spool's disk. Without a disk that can be synced as a
 // whole, everybody syncs their own files.
 type group struct {
-	disk *os.File // the spool's directory, or nil
+	disk *os.File // a directory on it, or nil
 
 	doubted atomic.Bool // the disk has failed once
 
 	mu      sync.Mutex
 	running bool
 	waiting []*commit
+}
+
+// open has a directory's disk synced as a whole, if that is one that can be.
+func (g *group) open(dir string) (err error) {
+	g.disk, err = openDisk(dir)
+	return err
+}
+
+func (g *group) close() error {
+	if g.disk == nil {
+		return nil
+	}
+	return g.disk.Close()
 }
 
 // commit is what one caller wants to be durable.

@@ -152,7 +152,7 @@ func (r *Recorder) open() (err error) {
 	if r.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(64<<10)); err != nil {
 		return err
 	}
-	if r.disk.disk, err = openDisk(r.spool()); err != nil {
+	if err = r.disk.open(r.spool()); err != nil {
 		return fmt.Errorf("the spool: %w", err)
 	}
 	if r.node, err = nodeName(r.o.Dir, r.o.Node); err != nil {
@@ -322,10 +322,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.stop()
 	<-done
 	r.zstd.Close()
-	if r.disk.disk != nil {
-		err = errors.Join(err, r.disk.disk.Close())
-	}
-	return errors.Join(err, r.lock.Close())
+	return errors.Join(err, r.disk.close(), r.lock.Close())
 }
 
 // Viewed puts into the books that a person looked at a recording: what is
