@@ -36,8 +36,10 @@ type connection struct {
 	end      context.CancelFunc
 	peer     func() pinger // who answers at the other end, nil until the handshake has ended; set when that begins
 
-	stage stage   // guarded by server.roll.mu
-	owner account // whose connection it is, for counting alone; guarded by server.roll.mu
+	// Guarded by server.roll.mu:
+	stage   stage
+	vouched bool    // a certificate that is good was shown, and not proven
+	owner   account // whose connection it is, for counting alone
 
 	who   atomic.Pointer[session.Identity] // of the first channel on
 	runs  atomic.Bool                      // a session or a seat of theirs, which ends in its own time

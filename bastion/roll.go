@@ -25,7 +25,7 @@ type roll struct {
 	conns     map[*connection]struct{}
 	sources   map[netip.Prefix]int // connections of each
 	crowd     crowd                // of strangers
-	talkers   map[netip.Prefix]int // those of them who are in the middle of a login
+	talkers   map[talker]int       // those of them who are in the middle of a login
 	people    map[account]int      // connections of each
 	strangers [known]int           // at each stage before
 	awaited   int                  // connections whose proxy has not said yet whom it brings
@@ -42,8 +42,16 @@ const (
 	known
 )
 
+// talker is where somebody comes from who is in the middle of a login, and whether they have shown a
+// certificate that is good. Both kinds have places of their own, as a certificate is no secret: who has
+// copied one gets no further with it, and must not push anybody out who has none yet.
+type talker struct {
+	source  netip.Prefix
+	vouched bool
+}
+
 func newRoll(l Limits) roll {
-	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]int{}, crowd: crowd{}, talkers: map[netip.Prefix]int{}, people: map[account]int{}}
+	return roll{limits: l, conns: map[*connection]struct{}{}, sources: map[netip.Prefix]int{}, crowd: crowd{}, talkers: map[talker]int{}, people: map[account]int{}}
 }
 
 func (r *roll) listen(l net.Listener) bool {
@@ -73,7 +81,8 @@ func (r *roll) arrive(c *connection) error {
 	case r.sources[c.source] >= r.limits.PerSource:
 		return errors.New("too many connections from one address")
 	}
-	if r.crowd[c.source]-r.talkers[c.source] >= r.limits.Strangers {
+	talking := r.talkers[talker{c.source, false}] + r.talkers[talker{c.source, true}]
+	if r.crowd[c.source]-talking >= r.limits.Strangers {
 		r.evict(silent, c.neighbour)
 	}
 	if r.strangers[silent] >= r.limits.AllStrangers {
@@ -87,23 +96,24 @@ func (r *roll) arrive(c *connection) error {
 	return nil
 }
 
-// talk notes that somebody has begun a login, or says why they cannot. Where too many from
-// their address are in the middle of one, the first of those who have had their time
-// gives way; for who is vouched for, the first of all.
+// talk notes that somebody has begun a login, or says why they cannot. Where too many of their
+// kind from their address are in the middle of one, the first gives way: of those who are vouched for
+// at once, of others when they have had their time.
 func (r *roll) talk(c *connection, vouched bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.stage != silent {
 		return nil
 	}
-	late := time.Now().Add(-r.limits.Undisturbed)
-	yields := func(o *connection) bool { return c.neighbour(o) && (vouched || o.began.Before(late)) }
-	if r.talkers[c.source] >= r.limits.Strangers && !r.evict(talking, yields) {
-		return fmt.Errorf("%d logins are under way from your address; try again in a minute", r.talkers[c.source])
+	kind, late := talker{c.source, vouched}, time.Now().Add(-r.limits.Undisturbed)
+	yields := func(o *connection) bool { return o.talker() == kind && (vouched || o.began.Before(late)) }
+	if r.talkers[kind] >= r.limits.Strangers && !r.evict(talking, yields) {
+		return fmt.Errorf("%d logins are under way from your address; try again in a minute", r.talkers[kind])
 	}
 	if r.strangers[talking] >= r.limits.AllStrangers {
 		r.evict(talking, anyone)
 	}
+	c.vouched = vouched
 	r.move(c, talking)
 	return nil
 }
@@ -122,13 +132,13 @@ func (r *roll) move(c *connection, to stage) {
 	}
 	r.strangers[c.stage]--
 	if c.stage == talking {
-		less(r.talkers, c.source)
+		less(r.talkers, c.talker())
 	}
 	if to == known {
 		r.crowd.add(c.source, -1)
 	} else {
 		r.strangers[to]++
-		r.talkers[c.source]++
+		r.talkers[c.talker()]++
 	}
 	c.stage = to
 }
@@ -155,6 +165,8 @@ func (r *roll) belongs(c *connection, to account) bool {
 	c.owner = to
 	return true
 }
+
+func (c *connection) talker() talker { return talker{c.source, c.vouched} }
 
 // neighbour reports whether another one comes from the same address.
 func (c *connection) neighbour(o *connection) bool { return o.source == c.source }

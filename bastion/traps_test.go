@@ -386,6 +386,50 @@ func TestALoginKeepsItsPlaceForAWhile(t *testing.T) {
 	})
 }
 
+// A certificate is no secret: whoever shows one of somebody else's, and can not sign with it, takes
+// nobody's place who logs in without one, and keeps no owner of one out.
+func TestACopiedCertificatePushesNobodyOut(t *testing.T) {
+	h := open(t, func(o *bastion.Options) { o.Limits.Strangers = 3 })
+	asked, leave, left := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(left)
+		h.dial("lobby", ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+			asked <- struct{}{}
+			<-leave
+			return make([]string, len(questions)), nil
+		}))
+	}()
+	receive(t, "the question", asked)
+	copied := keyless{h.ca.certify(bob), make(chan struct{}, 10), make(chan struct{})}
+	var thieves sync.WaitGroup
+	for range 8 {
+		thieves.Go(func() { h.dial("lobby", ssh.PublicKeys(copied)) })
+		receive(t, "the certificate is taken for good", copied.asked)
+	}
+	if out, _, _ := h.run(alice, "lobby", "whoami"); !strings.Contains(out, "alice") {
+		t.Error("alice, who has a certificate, did not get in")
+	}
+	leave <- struct{}{}
+	receive(t, "the next question: the login was not pushed out", asked)
+	close(leave)
+	close(copied.sign)
+	<-left
+	thieves.Wait()
+}
+
+// keyless is a certificate whose key signs late.
+type keyless struct {
+	ssh.Signer
+	asked chan struct{} // gets something when a signature is asked for
+	sign  chan struct{} // closed when there are signatures
+}
+
+func (w keyless) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
+	w.asked <- struct{}{}
+	<-w.sign
+	return nil, errors.New("the key is somebody else's")
+}
+
 // One person has so many connections and no more, however they have logged in, and reads
 // that; it does not count for another, and ends with the connections.
 func TestOnePersonCannotFillTheHouse(t *testing.T) {
